@@ -1,0 +1,180 @@
+//! The mutable side of configuration: one owner applies whole updates to it and publishes snapshots.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::names::{Generation, PodUid, PolicyName, ServiceKey, WorkloadUid};
+use crate::policy::{Cidr, Policy};
+use crate::snapshot::Snapshot;
+use crate::workload::{LocalWorkload, Service, Workload};
+
+mod claims;
+
+#[cfg(test)]
+mod tests;
+
+use claims::Claims;
+
+/// Facts about the whole mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeshFacts {
+    /// For example `cluster.local`; also the default of every identity.
+    pub trust_domain: String,
+    /// For example `cluster.local`.
+    pub cluster_domain: String,
+    /// Inside these an unknown destination is held, then refused; never sent in clear by guess.
+    pub cluster_ranges: Vec<Cidr>,
+    /// Outside them unknown destinations are refused too.
+    pub registry_only: bool,
+}
+
+/// Everything an agent knows. Tables are shared with published snapshots and copied when written while shared.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    generation: Generation,
+    mesh: Arc<MeshFacts>,
+    workloads: Arc<Workloads>,
+    services: Arc<Services>,
+    policies: Arc<HashMap<PolicyName, Arc<Policy>>>,
+    locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
+}
+
+/// Workloads by key and by address.
+#[derive(Clone, Debug, Default)]
+pub struct Workloads {
+    pub(crate) by_uid: HashMap<WorkloadUid, Arc<Workload>>,
+    pub(crate) by_address: Claims<Workload>,
+    /// Endpoints of each service, whether or not the service is known yet; ordered, so that a number picks the same
+    /// endpoint of the same set whatever came before.
+    pub(crate) endpoints: HashMap<ServiceKey, BTreeSet<WorkloadUid>>,
+}
+
+/// Services by key and by address.
+#[derive(Clone, Debug, Default)]
+pub struct Services {
+    pub(crate) by_key: HashMap<ServiceKey, Arc<Service>>,
+    pub(crate) by_address: Claims<Service>,
+}
+
+impl Store {
+    /// Mesh-wide facts.
+    pub fn set_mesh(&mut self, mesh: MeshFacts) {
+        self.mesh = Arc::new(mesh);
+    }
+
+    /// Adds or replaces a workload. Of two that claim one address, the later has it.
+    pub fn put_workload(&mut self, workload: Workload) {
+        let tables = Arc::make_mut(&mut self.workloads);
+        let workload = Arc::new(workload);
+        let same = |other: &Workload| other.uid == workload.uid;
+        if let Some(old) = tables.by_uid.insert(workload.uid.clone(), Arc::clone(&workload)) {
+            tables.leave_services(&old);
+            for address in old.claimed().filter(|address| !workload.claims(*address)) {
+                tables.by_address.release(address, same);
+            }
+        }
+        for address in workload.claimed() {
+            tables.by_address.claim(address, &workload, same);
+        }
+        for (service, _) in &workload.services {
+            tables.endpoints.entry(service.clone()).or_default().insert(workload.uid.clone());
+        }
+    }
+
+    /// Removes a workload; an address that another claims too is the other's then.
+    pub fn remove_workload(&mut self, uid: &WorkloadUid) {
+        if !self.workloads.by_uid.contains_key(uid) {
+            return;
+        }
+        let tables = Arc::make_mut(&mut self.workloads);
+        let Some(old) = tables.by_uid.remove(uid) else { return };
+        for address in old.claimed() {
+            tables.by_address.release(address, |other| other.uid == *uid);
+        }
+        tables.leave_services(&old);
+    }
+
+    /// Adds or replaces a service. Of two that claim one address, the later has it.
+    pub fn put_service(&mut self, service: Service) {
+        let tables = Arc::make_mut(&mut self.services);
+        let service = Arc::new(service);
+        let same = |other: &Service| other.key == service.key;
+        if let Some(old) = tables.by_key.insert(service.key.clone(), Arc::clone(&service)) {
+            for address in old.addresses.iter().filter(|address| !service.addresses.contains(*address)) {
+                tables.by_address.release(*address, same);
+            }
+        }
+        for address in &service.addresses {
+            tables.by_address.claim(*address, &service, same);
+        }
+    }
+
+    /// Removes a service; an address that another claims too is the other's then.
+    pub fn remove_service(&mut self, key: &ServiceKey) {
+        if !self.services.by_key.contains_key(key) {
+            return;
+        }
+        let tables = Arc::make_mut(&mut self.services);
+        let Some(old) = tables.by_key.remove(key) else { return };
+        for address in &old.addresses {
+            tables.by_address.release(*address, |other| other.key == *key);
+        }
+    }
+
+    /// Adds or replaces a policy.
+    pub fn put_policy(&mut self, policy: Policy) {
+        Arc::make_mut(&mut self.policies).insert(policy.name.clone(), Arc::new(policy));
+    }
+
+    /// Removes a policy. A workload that still names it is denied everything.
+    pub fn remove_policy(&mut self, name: &PolicyName) {
+        Arc::make_mut(&mut self.policies).remove(name);
+    }
+
+    /// Adds or replaces a pod of this node.
+    pub fn put_local(&mut self, local: LocalWorkload) {
+        Arc::make_mut(&mut self.locals).insert(local.pod_uid.clone(), Arc::new(local));
+    }
+
+    /// Removes a pod of this node.
+    pub fn remove_local(&mut self, uid: &PodUid) {
+        Arc::make_mut(&mut self.locals).remove(uid);
+    }
+
+    /// Publishes: a new generation of everything, at the price of a few reference counts.
+    pub fn publish(&mut self) -> Arc<Snapshot> {
+        self.generation.0 += 1;
+        Arc::new(Snapshot {
+            generation: self.generation,
+            mesh: Arc::clone(&self.mesh),
+            workloads: Arc::clone(&self.workloads),
+            services: Arc::clone(&self.services),
+            policies: Arc::clone(&self.policies),
+            locals: Arc::clone(&self.locals),
+        })
+    }
+}
+
+impl Workloads {
+    fn leave_services(&mut self, workload: &Workload) {
+        for (service, _) in &workload.services {
+            if let Some(set) = self.endpoints.get_mut(service) {
+                set.remove(&workload.uid);
+                if set.is_empty() {
+                    self.endpoints.remove(service);
+                }
+            }
+        }
+    }
+}
+
+impl Workload {
+    /// The addresses that are its own: those of a node belong to no workload.
+    fn claimed(&self) -> impl Iterator<Item = std::net::IpAddr> {
+        self.addresses.iter().copied().filter(|_| !self.host_network)
+    }
+
+    fn claims(&self, address: std::net::IpAddr) -> bool {
+        self.claimed().any(|own| own.to_canonical() == address.to_canonical())
+    }
+}
