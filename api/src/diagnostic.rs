@@ -1,0 +1,175 @@
+//! What is wrong with an object, where, and what to write instead.
+
+use std::fmt;
+
+use crate::object::Object;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Taken, but probably not as meant.
+    Warning,
+    /// Refused.
+    Error,
+}
+
+/// The code of a condition: Istio's where `istioctl analyze` knows the same one, else ours.
+///
+/// | code | condition |
+/// |---|---|
+/// | IST0106 | the object breaks its schema: a misspelt field, a wrong type, a value that is not allowed |
+/// | HDL0001 | the document is neither YAML nor JSON, or not an object |
+/// | HDL0002 | the kind or its version is not known |
+/// | HDL0003 | the kind is known and not served yet: stored, and without effect (or denying what it selects) |
+/// | HDL0004 | the input exceeds a bound: bytes, documents, nesting, alias expansion |
+/// | HDL0005 | a namespace on an object that has none |
+/// | HDL0006 | a field of the mesh configuration that is not served |
+/// | HDL0007 | a file or directory that cannot be read |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[allow(missing_docs)] // the table above
+pub enum Code {
+    #[serde(rename = "IST0106")]
+    Schema,
+    #[serde(rename = "HDL0001")]
+    Syntax,
+    #[serde(rename = "HDL0002")]
+    UnknownKind,
+    #[serde(rename = "HDL0003")]
+    NotServed,
+    #[serde(rename = "HDL0004")]
+    Bound,
+    #[serde(rename = "HDL0005")]
+    ClusterScoped,
+    #[serde(rename = "HDL0006")]
+    MeshField,
+    #[serde(rename = "HDL0007")]
+    Unreadable,
+}
+
+impl Code {
+    /// As printed.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Schema => "IST0106",
+            Self::Syntax => "HDL0001",
+            Self::UnknownKind => "HDL0002",
+            Self::NotServed => "HDL0003",
+            Self::Bound => "HDL0004",
+            Self::ClusterScoped => "HDL0005",
+            Self::MeshField => "HDL0006",
+            Self::Unreadable => "HDL0007",
+        }
+    }
+}
+
+/// A finding about an object, before it is known where the object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad.
+    pub severity: Severity,
+    /// Which condition.
+    pub code: Code,
+    /// `spec.template.spec.containers[0].image`; empty: the whole object.
+    pub path: String,
+    /// What is wrong and what to write.
+    pub message: String,
+}
+
+impl Problem {
+    /// A value that the schema does not allow.
+    pub fn schema(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, code: Code::Schema, path: path.into(), message: message.into() }
+    }
+
+    /// Something that is taken all the same.
+    pub fn warning(code: Code, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, code, path: path.into(), message: message.into() }
+    }
+
+    /// Something that is refused for another reason than the schema.
+    pub fn error(code: Code, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, code, path: path.into(), message: message.into() }
+    }
+}
+
+/// A finding, as `validate` and `analyze` print it. A text that is not known is empty.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Diagnostic {
+    /// As it was named; `-` for standard input.
+    pub file: String,
+    /// Counts from 0 within the file.
+    pub document: usize,
+    /// `Deployment`.
+    pub kind: String,
+    /// As written, or as defaulted when it was stored.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Which condition.
+    pub code: Code,
+    /// Path of the field.
+    pub path: String,
+    /// What is wrong and what to write.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// About a document as a whole.
+    pub fn of_document(file: &str, document: usize, problem: Problem) -> Self {
+        let Problem { severity, code, path, message } = problem;
+        Self {
+            file: file.to_owned(),
+            document,
+            kind: String::new(),
+            namespace: String::new(),
+            name: String::new(),
+            severity,
+            code,
+            path,
+            message,
+        }
+    }
+
+    /// About an object.
+    pub fn of_object(file: &str, document: usize, object: &Object, problem: Problem) -> Self {
+        Self {
+            kind: object.kind.kind.to_owned(),
+            namespace: object.namespace.clone().unwrap_or_default(),
+            name: object.name.clone(),
+            ..Self::of_document(file, document, problem)
+        }
+    }
+
+    /// Whether the object is refused.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    /// `web.yaml[1]: error IST0106 Deployment default/web: spec.replicas: …`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        write!(f, "{}[{}]: {severity} {}", self.file, self.document, self.code.text())?;
+        if !self.kind.is_empty() {
+            write!(f, " {} ", self.kind)?;
+            if !self.namespace.is_empty() {
+                write!(f, "{}/", self.namespace)?;
+            }
+            f.write_str(if self.name.is_empty() { "(no name)" } else { &self.name })?;
+        }
+        if !self.path.is_empty() {
+            write!(f, ": {}", self.path)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}

@@ -1,0 +1,21 @@
+//! The objects that people write: their kinds, and how manifests become checked objects.
+//!
+//! ```text
+//! text ──► manifest ──► kind ──► strict ──► rules    ──► Object ──► enrolment, security, mesh
+//!          documents    which    misspelt   what the     what the rest of Heddle reads
+//!                       one?     fields     API server
+//!                                           would refuse
+//!                     every finding is a diagnostic
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod diagnostic;
+pub mod enrolment;
+pub mod kind;
+pub mod manifest;
+pub mod mesh;
+pub mod names;
+pub mod object;
+mod rules;
+pub mod security;
+pub mod strict;
