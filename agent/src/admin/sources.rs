@@ -1,0 +1,65 @@
+//! Everything that the admin endpoints look at; they change none of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use heddle_core::snapshot::Snapshot;
+use tokio::sync::watch;
+
+use super::LogLevel;
+use crate::control::{ControlStatus, Publications};
+use crate::datapath::Applied;
+use crate::datapath::inspect::Inspector;
+use crate::identity::Identities;
+use crate::traffic::Workers;
+
+/// Read-only views of the running agent.
+#[derive(Debug)]
+pub struct Sources {
+    /// This node.
+    pub node: String,
+    /// The controller's address.
+    pub controller: String,
+    /// Configuration and control status.
+    pub publications: Publications,
+    /// What the kernel was brought to.
+    pub applied: watch::Receiver<Applied>,
+    /// Certificates.
+    pub identities: Arc<Identities>,
+    /// The kernel side.
+    pub inspector: Inspector,
+    /// The live tables.
+    pub workers: Arc<Workers>,
+    /// Local pod records, which say whose interface is whose.
+    pub pods_dir: PathBuf,
+    /// Metrics of connections.
+    pub registry: prometheus::Registry,
+    /// The log's level, the one thing that can be set.
+    pub log_level: LogLevel,
+    /// Set once SIGTERM came.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl Sources {
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.publications.snapshots.borrow().clone()
+    }
+
+    pub(super) fn status(&self) -> ControlStatus {
+        self.publications.status.borrow().clone()
+    }
+
+    pub(super) fn applied(&self) -> Applied {
+        self.applied.borrow().clone()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the node may be counted on: a whole configuration is in force, kernel included, and no end is near.
+    pub(super) fn is_ready(&self) -> bool {
+        self.applied().generation.0 > 0 && !self.is_draining()
+    }
+}

@@ -1,0 +1,41 @@
+//! `heddle-agent`: reads its options, prepares the process, and runs the agent until SIGTERM.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use heddle_agent::admin::LogLevel;
+use heddle_agent::options::Options;
+use heddle_agent::{process, run};
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
+/// Freed memory goes back to the system within seconds, by a thread that is not a worker.
+// SAFETY: jemalloc declares this symbol as `const char *`; a reference to a static, NUL-terminated array is that.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static ALLOCATOR_OPTIONS: &[u8; 63] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:1000\0";
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let log_level = match LogLevel::start(&options.log) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            eprintln!("heddle-agent: --log: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let prepared = process::check(&options.cgroup).and_then(|()| process::harden());
+    if let Err(error) = prepared {
+        eprintln!("heddle-agent: {error}");
+        return ExitCode::FAILURE;
+    }
+    match run::run(&options, log_level) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the agent stops");
+            eprintln!("heddle-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

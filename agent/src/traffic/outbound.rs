@@ -1,0 +1,238 @@
+//! One captured connection, from the pod's socket to a tunnel stream or to a destination outside the mesh.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use heddle_core::authorize::{Permit, authorize_outbound};
+use heddle_core::identity::Identity;
+use heddle_core::names::OrigDst;
+use heddle_core::resolve::{Destination, resolve};
+use heddle_core::snapshot::Snapshot;
+use heddle_core::workload::{LocalWorkload, Service, Workload};
+use tokio::time::{Instant, timeout_at};
+
+use super::copy::{self, Tally};
+use super::dial;
+use super::live::Facts;
+use super::network::PodNetwork;
+use super::plaintext::broken;
+use super::socket::Socket;
+use super::tunnel::TunnelStream;
+use super::tunnel::client::{self, Attempt};
+use super::tunnel::pool::{PoolKey, Pooled};
+use super::worker::Worker;
+use crate::datapath::TUNNEL_PORT;
+use crate::pod::Pod;
+use crate::telemetry::tcp::{Party, Reporter, TcpLabels};
+use crate::telemetry::{Direction, Failure, Outcome, Reason};
+
+/// Serves a connection to its end; whatever fails resets the client.
+pub async fn serve<N: PodNetwork>(worker: Rc<Worker<N>>, pod: &Arc<Pod>, socket: Socket, client: SocketAddr) {
+    let mut outcome = Outcome::begin(&worker.telemetry, Direction::Outbound, Some(client));
+    let result = proceed(&worker, pod, socket, client, &mut outcome).await;
+    outcome.conclude(&result);
+}
+
+async fn proceed<N: PodNetwork>(
+    worker: &Rc<Worker<N>>,
+    pod: &Arc<Pod>,
+    mut socket: Socket,
+    client: SocketAddr,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let dialled = worker.network.original_destination(pod, client).ok_or(Reason::NotCaptured)?;
+    outcome.dialled = Some(dialled.0);
+    let facts = Facts {
+        pod: pod.uid.clone(),
+        direction: Direction::Outbound,
+        client,
+        destination: dialled.0,
+        flow: None,
+    };
+    let registration = worker.live.register(facts, outcome.meter());
+    // Boxed: what it takes to connect is not paid for while the connection lives.
+    let connecting = Box::pin(connect(worker, pod, dialled, client, outcome));
+    let mut upstream = registration.run(connecting).await?;
+    let meter = outcome.meter();
+    let (idle, tally) = (worker.limits.half_closed_idle, Tally::client(meter));
+    {
+        let copying = pin!(async {
+            match &mut upstream {
+                Upstream::Tunnel(stream) => {
+                    copy::tunnelled(&mut socket, stream, &worker.arena, tally, idle).await
+                }
+                // Boxed: it takes more than a tunnelled connection, which should not have to keep room for it.
+                Upstream::Plain(far) => {
+                    Box::pin(copy::plain(&mut socket, far, &worker.arena, tally, idle)).await
+                }
+            }
+            .map_err(|error| broken(&error))
+        });
+        registration.run(copying).await?;
+    }
+    upstream.finish();
+    socket.finish();
+    Ok(())
+}
+
+/// Where a connection went.
+enum Upstream {
+    Tunnel(TunnelStream),
+    Plain(Socket),
+}
+
+impl Upstream {
+    fn finish(self) {
+        match self {
+            Self::Tunnel(stream) => stream.finish(),
+            Self::Plain(socket) => socket.finish(),
+        }
+    }
+}
+
+async fn connect<N: PodNetwork>(
+    worker: &Rc<Worker<N>>,
+    pod: &Arc<Pod>,
+    dialled: OrigDst,
+    client: SocketAddr,
+    outcome: &mut Outcome,
+) -> Result<Upstream, Failure> {
+    let (snapshot, destination) = find(worker, dialled).await;
+    let local = worker.rules.of(&pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
+    let local = &*local;
+    match destination {
+        Destination::Workload { workload, address, service, tunnel } => {
+            let permit = authorize_outbound(&snapshot, local, address)?;
+            outcome.upstream = Some(address);
+            outcome.cluster = Some(cluster_name(dialled, service.as_deref()));
+            let party = Party::Workload(workload.clone());
+            outcome.classify(labels(&snapshot, local, party, service, tunnel));
+            let source = local.identity.clone();
+            drop(snapshot);
+            match tunnel {
+                true => open(worker, pod, source, &workload, permit, client).await.map(Upstream::Tunnel),
+                false => {
+                    dial::passthrough(&worker.network, &worker.limits, pod, permit).await.map(Upstream::Plain)
+                }
+            }
+        }
+        Destination::Passthrough(address) => {
+            let permit = authorize_outbound(&snapshot, local, address)?;
+            outcome.upstream = Some(address);
+            outcome.cluster = Some("PassthroughCluster".into());
+            outcome.classify(labels(&snapshot, local, Party::Unknown, None, false));
+            drop(snapshot);
+            dial::passthrough(&worker.network, &worker.limits, pod, permit).await.map(Upstream::Plain)
+        }
+        Destination::Unknown => Err(Reason::UnknownDestination.into()),
+        Destination::Refused(refusal) => {
+            outcome.cluster = Some("BlackHoleCluster".into());
+            Err(Failure::new(refusal.into(), &refusal))
+        }
+    }
+}
+
+/// Resolves, and waits a bounded time for a controller that has not told us of the destination yet.
+async fn find<N: PodNetwork>(worker: &Worker<N>, dialled: OrigDst) -> (Arc<Snapshot>, Destination) {
+    let random = worker.random();
+    let mut snapshots = worker.snapshots.clone();
+    let deadline = Instant::now() + worker.limits.hold;
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let destination = resolve(&snapshot, dialled, random);
+        if destination != Destination::Unknown {
+            return (snapshot, destination);
+        }
+        match timeout_at(deadline, snapshots.changed()).await {
+            Ok(Ok(())) => {}
+            // Out of time, or there will be no other snapshot.
+            Ok(Err(_)) | Err(_) => return (snapshot, destination),
+        }
+    }
+}
+
+/// Opens a stream to the workload over a pooled connection; over a new one if the pooled one has died meanwhile.
+async fn open<N: PodNetwork>(
+    worker: &Rc<Worker<N>>,
+    pod: &Arc<Pod>,
+    source: Identity,
+    workload: &Workload,
+    permit: Permit,
+    client: SocketAddr,
+) -> Result<TunnelStream, Failure> {
+    let key = PoolKey {
+        pod: pod.uid.clone(),
+        cookie: pod.cookie,
+        source,
+        address: SocketAddr::new(permit.destination().ip(), TUNNEL_PORT),
+        expected: workload.identity.clone(),
+    };
+    let mut failure = Failure::from(Reason::TunnelProtocol);
+    for _ in 0..2 {
+        let lease = worker.pool.lease(&key, || establish(worker.clone(), pod.clone(), key.clone())).await?;
+        match client::open(lease, &permit, client, &worker.limits).await {
+            Ok(stream) => return Ok(stream),
+            Err(Attempt::Final(failure)) => return Err(failure),
+            Err(Attempt::Stale(stale)) => failure = stale,
+        }
+    }
+    Err(failure)
+}
+
+/// Makes the connection that everybody who waits for this key will share.
+async fn establish<N: PodNetwork>(
+    worker: Rc<Worker<N>>,
+    pod: Arc<Pod>,
+    key: PoolKey,
+) -> Result<Rc<Pooled>, Failure> {
+    let credentials = &worker.credentials;
+    let config = credentials.client_config(&pod.uid, &key.expected).ok_or(Reason::NoCertificate)?;
+    let retire_at = credentials.not_after(&pod.uid).map(retirement);
+    let socket = dial::tunnel(&worker.network, &worker.limits, &pod, key.address)
+        .await
+        .map_err(|failure| Failure { reason: Reason::TunnelConnect, ..failure })?;
+    let (sender, driver) = client::handshake(socket, config, key.address, &worker.limits).await?;
+    worker.telemetry.client_tunnels.inc();
+    let pooled = Pooled::new(sender, retire_at);
+    let tracked = Rc::downgrade(&pooled);
+    worker.tasks.spawn_local(async move {
+        let ended = driver.await;
+        if let Some(pooled) = tracked.upgrade() {
+            pooled.close();
+        }
+        tracing::debug!(source = %key.source, to = %key.address, ?ended, "tunnel closed");
+    });
+    Ok(pooled)
+}
+
+/// A connection takes no new streams in the last tenth of its certificate's remaining life.
+fn retirement(not_after: SystemTime) -> std::time::Instant {
+    let remaining = not_after.duration_since(SystemTime::now()).unwrap_or_default();
+    std::time::Instant::now() + remaining / 10 * 9
+}
+
+fn labels(
+    snapshot: &Snapshot,
+    local: &LocalWorkload,
+    destination: Party,
+    service: Option<Arc<Service>>,
+    mutual_tls: bool,
+) -> TcpLabels {
+    let source = match snapshot.workload(&local.workload_uid) {
+        Some(workload) => Party::Workload(workload.clone()),
+        None => Party::Identity(local.identity.clone()),
+    };
+    TcpLabels { reporter: Reporter::Source, source, destination, service, mutual_tls }
+}
+
+/// Envoy's name of an outbound cluster.
+fn cluster_name(dialled: OrigDst, service: Option<&Service>) -> Box<str> {
+    let port = dialled.0.port();
+    match service {
+        Some(service) => format!("outbound|{port}||{}", service.hostname).into(),
+        None => format!("outbound|{port}||{}", dialled.0.ip()).into(),
+    }
+}
