@@ -1,0 +1,200 @@
+//! The composition root: makes every part, connects them, and ends them in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use heddle_core::identity::Identity;
+use heddle_proto::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use heddle_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::admin::Admin;
+use crate::auth::Tokens;
+use crate::ca::limit::Limiter;
+use crate::ca::root::{self, Root};
+use crate::ca::{service::Authority, serving};
+use crate::engine::{Channels, Engine};
+use crate::index::{Index, Settings};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::registry::directory::Directory;
+use crate::xds::agents::Agents;
+use crate::xds::service::Discovery;
+use crate::{listener, status};
+
+/// How many certificates a node may ask for at once, and each second.
+const CERTIFICATES: (u32, u32) = (500, 50);
+/// How long streams have to end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// An `initial_resource_versions` of 100,000 names fits.
+const REQUEST_BYTES: usize = 32 << 20;
+
+/// Why the controller cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The root.
+    #[error(transparent)]
+    Root(#[from] root::RootError),
+    /// Its own certificate.
+    #[error(transparent)]
+    Serving(#[from] serving::ServingError),
+    /// The trust domain.
+    #[error("--trust-domain: {0}")]
+    TrustDomain(#[from] heddle_core::identity::IdentityError),
+    /// A file, an address or a socket.
+    #[error("{0}: {1}")]
+    Io(String, #[source] io::Error),
+    /// Metrics.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running controller.
+#[derive(Debug)]
+pub struct Controller {
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// Where metrics are served.
+    pub metrics: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Controller {
+    /// Starts everything; returns once addresses are bound.
+    ///
+    /// # Errors
+    /// The root, a file, an address or a socket cannot be used.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let root = Arc::new(Root::open(&options.ca_dir, &options.trust_domain)?);
+        if let Some(path) = &options.root_out {
+            publish_root(path, root.pem()).map_err(at(path.display()))?;
+        }
+        let metrics = Arc::new(Metrics::new()?);
+        let tokens = Arc::new(Tokens::new(options.tokens.clone()));
+        let (published, latest) = watch::channel(None);
+        let (agents, agents_seen) = watch::channel(Arc::new(Agents::default()));
+        let (event_sender, events) = mpsc::channel(1024);
+        let (batch_sender, batches) = mpsc::channel(4);
+        let (verdicts, verdicts_seen) = mpsc::channel(16);
+
+        tokio::spawn(status::run(options.status_dir.clone(), verdicts_seen));
+        let engine = Engine::new(Index::new(settings(&options, &root)), metrics.clone());
+        let channels = Channels { batches, events, published, agents, verdicts };
+        tokio::spawn(engine.run(channels, stop.clone()));
+        let directory = Directory::spawn(options.directory.clone(), batch_sender).map_err(at("registry"))?;
+
+        let admin = Admin {
+            published: latest.clone(),
+            agents: agents_seen,
+            tokens: tokens.clone(),
+            directory,
+            metrics: metrics.clone(),
+        };
+        if let Some(path) = &options.admin_socket {
+            admin.clone().serve_socket(path, stop.clone()).map_err(at(path.display()))?;
+        }
+        let metrics_address = admin
+            .serve_metrics(options.metrics_address, stop.clone())
+            .await
+            .map_err(at(options.metrics_address))?;
+
+        let identity = Identity::new(&options.trust_domain, "heddle-system", "heddle-controller")?;
+        let tls = serving::server_config(root.clone(), identity)?;
+        let (burst, per_second) = CERTIFICATES;
+        let authority = Authority {
+            tokens: tokens.clone(),
+            published: latest.clone(),
+            root,
+            trust_domain: options.trust_domain.as_str().into(),
+            ttl: options.cert_ttl,
+            max_ttl: options.max_cert_ttl,
+            limiter: Arc::new(Mutex::new(Limiter::new(burst, per_second))),
+            metrics: metrics.clone(),
+            events: event_sender.clone(),
+        };
+        let discovery = Discovery {
+            tokens,
+            published: latest,
+            events: event_sender,
+            metrics,
+            stop: stop.clone(),
+            streams: Arc::new(AtomicU64::new(0)),
+        };
+        let listener = bind(options.listen).map_err(at(options.listen))?;
+        let listen = listener.local_addr().map_err(at(options.listen))?;
+        let incoming = listener::accept(listener, tls, stop.clone());
+        let server = tokio::spawn(serve(incoming, discovery, authority, stop.clone()));
+        tracing::info!(%listen, metrics = %metrics_address, directory = %options.directory.display(), "serving");
+        Ok(Self { listen, metrics: metrics_address, stop, server })
+    }
+
+    /// Ends streams, tells agents so, and returns when all is closed or the drain time is over.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(DRAIN, self.server).await.is_err() {
+            tracing::warn!("streams did not end in time");
+        }
+    }
+}
+
+async fn serve(
+    incoming: tokio_stream::wrappers::ReceiverStream<io::Result<listener::Connection>>,
+    discovery: Discovery,
+    authority: Authority,
+    stop: CancellationToken,
+) {
+    let discovery = AggregatedDiscoveryServiceServer::new(discovery).max_decoding_message_size(REQUEST_BYTES);
+    let authority = IstioCertificateServiceServer::new(authority).max_decoding_message_size(64 << 10);
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_concurrent_streams(Some(256))
+        .add_service(discovery)
+        .add_service(authority)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "gRPC server ended");
+    }
+}
+
+fn settings(options: &Options, root: &Root) -> Settings {
+    Settings {
+        trust_domain: options.trust_domain.clone(),
+        cluster_domain: options.cluster_domain.clone(),
+        cluster_id: "Kubernetes".to_owned(),
+        pod_cidrs: options.pod_cidrs.clone(),
+        service_cidrs: options.service_cidrs.clone(),
+        trust_bundle: vec![root.pem().to_owned()],
+    }
+}
+
+/// The trust bundle is public: agents of other users may read it.
+fn publish_root(path: &std::path::Path, pem: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    root::write_private(path, pem)?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+}
+
+/// Bound again at once after a restart, whatever connections linger.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+fn at(what: impl ToString) -> impl FnOnce(io::Error) -> StartError {
+    move |error| StartError::Io(what.to_string(), error)
+}

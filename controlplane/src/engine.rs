@@ -1,0 +1,192 @@
+//! The owner of the index: takes batches of objects and news of agents, publishes what follows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::index::{Index, Output};
+use crate::metrics::Metrics;
+use crate::published::Published;
+use crate::registry::{Batch, Judged, ObjectId, Problem};
+use crate::xds::agents::{AgentEvent, Agents};
+use crate::xds::kind::ResourceKind;
+use crate::xds::ordering::Ordering;
+
+/// New verdicts; `None`: the object is gone.
+pub type Verdicts = Vec<(ObjectId, Option<Judged>)>;
+
+/// Where the engine reads from and writes to.
+#[derive(Debug)]
+pub struct Channels {
+    /// From the registry.
+    pub batches: mpsc::Receiver<Batch>,
+    /// From streams.
+    pub events: mpsc::Receiver<AgentEvent>,
+    /// To everybody.
+    pub published: watch::Sender<Option<Arc<Published>>>,
+    /// To those who ask how far agents are.
+    pub agents: watch::Sender<Arc<Agents>>,
+    /// To the writer of status.
+    pub verdicts: mpsc::Sender<Verdicts>,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    index: Index,
+    ordering: Ordering,
+    agents: Agents,
+    sequence: u64,
+    resource_version: u64,
+    problems: Vec<Problem>,
+    complete: bool,
+    /// Not passed on yet.
+    verdicts: Verdicts,
+    fingerprint: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    /// An engine over an empty index.
+    pub fn new(index: Index, metrics: Arc<Metrics>) -> Self {
+        Self {
+            index,
+            ordering: Ordering::default(),
+            agents: Agents::default(),
+            sequence: 0,
+            resource_version: 0,
+            problems: Vec::new(),
+            complete: false,
+            verdicts: Vec::new(),
+            fingerprint: 0,
+            metrics,
+        }
+    }
+
+    /// Runs until it is stopped, or the registry is gone.
+    pub async fn run(mut self, mut channels: Channels, stop: CancellationToken) {
+        loop {
+            let deadline = self.ordering.next_deadline();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                event = channels.events.recv() => match event {
+                    Some(event) => self.hear(event, &mut channels),
+                    None => return,
+                },
+                () = until(deadline) => {}
+                batch = channels.batches.recv() => match batch {
+                    Some(batch) => self.take(batch, &channels).await,
+                    None => return,
+                },
+            }
+            self.advance(&channels);
+        }
+    }
+
+    /// Applies a batch and publishes it before anybody is told that it is.
+    async fn take(&mut self, batch: Batch, channels: &Channels) {
+        let Batch { changes, verdicts, problems, resource_version, complete, published } = batch;
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::warn!(object = problem.object, message = problem.message, "not taken");
+        }
+        let whole = complete && !self.complete;
+        let news = !changes.is_empty()
+            || problems != self.problems
+            || resource_version > self.resource_version
+            || whole;
+        let begun = Instant::now();
+        let count = changes.len();
+        let moved = self.index.apply(changes);
+        for transition in &moved {
+            self.index.hold(&transition.uid, true);
+        }
+        if count > 0 {
+            self.metrics.index_seconds.observe(begun.elapsed().as_secs_f64());
+            tracing::debug!(changes = count, micros = begun.elapsed().as_micros(), "indexed");
+        }
+        self.problems = problems;
+        self.resource_version = self.resource_version.max(resource_version);
+        self.complete |= complete;
+        let next = self.sequence + 1;
+        if !moved.is_empty() {
+            // What agents settle next must count as an answer to this, whatever it changes for them.
+            self.fingerprint = u64::MAX;
+        }
+        for transition in moved {
+            tracing::info!(pod = %transition.uid, node = %transition.node, enrolled = transition.enrolled, "pod moves");
+            self.ordering.begin(transition, next, Instant::now());
+        }
+        if news {
+            self.publish(channels);
+        }
+        self.verdicts.extend(verdicts);
+        // The first message to the writer is of everything.
+        if self.complete && (whole || !self.verdicts.is_empty()) {
+            let verdicts = std::mem::take(&mut self.verdicts);
+            // A writer that is gone is no reason to stop serving.
+            let _ = channels.verdicts.send(verdicts).await;
+        }
+        for told in published {
+            let _ = told.send(());
+        }
+    }
+
+    fn hear(&mut self, event: AgentEvent, channels: &mut Channels) {
+        self.agents.apply(event);
+        while let Ok(event) = channels.events.try_recv() {
+            self.agents.apply(event);
+        }
+        channels.agents.send_replace(Arc::new(self.agents.clone()));
+    }
+
+    fn advance(&mut self, channels: &Channels) {
+        let index = &self.index;
+        let exists = |uid: &str| index.output().pod(uid).is_some_and(|pod| pod.alive());
+        let finished = self.ordering.finished(&self.agents, Instant::now(), exists);
+        if finished.is_empty() {
+            return;
+        }
+        for uid in finished {
+            self.index.hold(&uid, false);
+        }
+        self.publish(channels);
+    }
+
+    fn publish(&mut self, channels: &Channels) {
+        let output = self.index.output().clone();
+        let fingerprint = fingerprint(&output);
+        if fingerprint != self.fingerprint || self.sequence == 0 {
+            self.fingerprint = fingerprint;
+            self.sequence += 1;
+        }
+        if !self.complete {
+            return;
+        }
+        self.metrics.resources(&output);
+        channels.published.send_replace(Some(Arc::new(Published {
+            sequence: self.sequence,
+            output,
+            resource_version: self.resource_version,
+            nodes: self.index.nodes().cloned().collect(),
+            problems: self.problems.clone(),
+            moving: self.ordering.len(),
+        })));
+    }
+}
+
+/// Tables count their changes, so the sum grows with each.
+fn fingerprint(output: &Output) -> u64 {
+    let shared = [ResourceKind::Mesh, ResourceKind::Authorization, ResourceKind::Address];
+    let shared = shared.into_iter().filter_map(|kind| kind.table(output, ""));
+    shared.chain(output.all_locals()).map(|table| table.changes()).sum()
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,111 @@
+//! The wire form of services, and their ports at an endpoint.
+
+use std::net::IpAddr;
+
+use heddle_proto::istio::workload::load_balancing::HealthPolicy;
+use heddle_proto::istio::workload::{
+    Address, AppProtocol, IpFamilies, LoadBalancing, NetworkAddress, Port, PortList, Service, address,
+};
+
+use super::input::{Key, PodInput, ServiceInput, SliceInput, TargetPort};
+
+/// `<name>.<namespace>.svc.<cluster domain>`.
+pub(super) fn hostname(key: &Key, cluster_domain: &str) -> String {
+    format!("{}.{}.svc.{cluster_domain}", key.name, key.namespace)
+}
+
+/// WDS name of a service: `<namespace>/<hostname>`.
+pub(super) fn resource_name(key: &Key, cluster_domain: &str) -> String {
+    format!("{}/{}", key.namespace, hostname(key, cluster_domain))
+}
+
+/// The resource of a service; none for an alias of an outside name.
+pub(super) fn resource(key: &Key, service: &ServiceInput, cluster_domain: &str) -> Option<Address> {
+    if service.external_name {
+        return None;
+    }
+    let ports = service.ports.iter().map(|port| Port {
+        service_port: port.port.into(),
+        target_port: match port.target {
+            TargetPort::Number(number) => number.into(),
+            TargetPort::Name(_) => 0,
+        },
+        app_protocol: app_protocol(&port.protocol).into(),
+    });
+    let load_balancing = service
+        .publish_not_ready
+        .then(|| LoadBalancing { health_policy: HealthPolicy::AllowAll.into(), ..LoadBalancing::default() });
+    let service = Service {
+        name: key.name.to_string(),
+        namespace: key.namespace.to_string(),
+        hostname: hostname(key, cluster_domain),
+        addresses: service.addresses.iter().map(|address| network_address(*address)).collect(),
+        ports: ports.collect(),
+        load_balancing,
+        ip_families: families(&service.addresses).into(),
+        canonical: true,
+        ..Service::default()
+    };
+    Some(Address { r#type: Some(address::Type::Service(service)) })
+}
+
+/// The ports of a service at one of its pods; a named port that the pod does not have is left out.
+pub(super) fn ports_at_pod(service: &ServiceInput, pod: &PodInput) -> PortList {
+    let ports = service.ports.iter().filter_map(|port| {
+        let target = match &port.target {
+            TargetPort::Number(number) => *number,
+            TargetPort::Name(name) => pod.ports.iter().find(|(held, _)| held == name)?.1,
+        };
+        Some(mapping(port.port, target, &port.protocol))
+    });
+    PortList { ports: ports.collect() }
+}
+
+/// The ports of a service at an endpoint of a slice, which pairs them by name.
+pub(super) fn ports_at_slice(service: &ServiceInput, slice: &SliceInput) -> PortList {
+    let ports = service.ports.iter().filter_map(|port| {
+        let target = slice.ports.iter().find(|(name, _)| *name == port.name)?.1;
+        Some(mapping(port.port, target, &port.protocol))
+    });
+    PortList { ports: ports.collect() }
+}
+
+/// 4 or 16 bytes, network order.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn network_address(address: IpAddr) -> NetworkAddress {
+    NetworkAddress { address: octets(address), ..NetworkAddress::default() }
+}
+
+fn mapping(service_port: u16, target_port: u16, protocol: &str) -> Port {
+    Port {
+        service_port: service_port.into(),
+        target_port: target_port.into(),
+        app_protocol: app_protocol(protocol).into(),
+    }
+}
+
+fn families(addresses: &[IpAddr]) -> IpFamilies {
+    match (addresses.iter().any(IpAddr::is_ipv4), addresses.iter().any(IpAddr::is_ipv6)) {
+        (true, true) => IpFamilies::Dual,
+        (true, false) => IpFamilies::Ipv4Only,
+        (false, true) => IpFamilies::Ipv6Only,
+        (false, false) => IpFamilies::Automatic,
+    }
+}
+
+fn app_protocol(text: &str) -> AppProtocol {
+    match text.to_ascii_lowercase().as_str() {
+        "http" | "kubernetes.io/ws" => AppProtocol::Http11,
+        "http2" | "kubernetes.io/h2c" => AppProtocol::Http2,
+        "grpc" | "grpc-web" => AppProtocol::Grpc,
+        "tcp" | "mongo" | "mysql" | "redis" => AppProtocol::Tcp,
+        "tls" | "https" | "kubernetes.io/wss" => AppProtocol::Tls,
+        _ => AppProtocol::Unknown,
+    }
+}

@@ -1,0 +1,31 @@
+//! The controller: objects in, discovery and certificates out.
+//!
+//! ```text
+//! registry ──Batch──► engine ──Published──► xds::service ──► agents
+//!  (directory)         index    (watch)  └► ca::service          │
+//!     ▲                  ▲               └► admin                │
+//!     └── status ◄─verdicts─┘ └──────────── AgentEvent ◄─────────┘
+//! ```
+//!
+//! The engine owns the index and is its only writer. Streams, certificates and admin read publications.
+#![forbid(unsafe_code)]
+
+pub mod options;
+
+pub mod registry;
+
+pub mod index;
+
+pub mod engine;
+pub mod published;
+
+pub mod auth;
+pub mod ca;
+pub mod listener;
+pub mod xds;
+
+pub mod admin;
+pub mod metrics;
+pub mod status;
+
+pub mod controller;

@@ -1,0 +1,86 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// The controller of Heddle: what agents are to do, and who workloads are.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "heddle-controller", version)]
+pub struct Options {
+    /// Where objects come from.
+    #[arg(long, env = "HEDDLE_CONTROLLER_REGISTRY", value_enum, default_value = "directory")]
+    pub registry: Registry,
+    /// Directory of manifests, JSON or YAML, read recursively and watched.
+    #[arg(long, env = "HEDDLE_CONTROLLER_DIRECTORY")]
+    pub directory: PathBuf,
+    /// Directory in which the status of objects is written.
+    #[arg(long, env = "HEDDLE_CONTROLLER_STATUS_DIR")]
+    pub status_dir: Option<PathBuf>,
+    /// Address of the gRPC server.
+    #[arg(long, env = "HEDDLE_CONTROLLER_LISTEN", default_value = "[::]:15012")]
+    pub listen: SocketAddr,
+    /// Address of /metrics, /healthz and /readyz.
+    #[arg(long, env = "HEDDLE_CONTROLLER_METRICS_ADDRESS", default_value = "[::]:15014")]
+    pub metrics_address: SocketAddr,
+    /// Unix socket of the admin server.
+    #[arg(long, env = "HEDDLE_CONTROLLER_ADMIN_SOCKET")]
+    pub admin_socket: Option<PathBuf>,
+    /// Directory of the root's key and certificate; made if they are not there.
+    #[arg(long, env = "HEDDLE_CONTROLLER_CA_DIR")]
+    pub ca_dir: PathBuf,
+    /// File to write the trust bundle to.
+    #[arg(long, env = "HEDDLE_CONTROLLER_ROOT_OUT")]
+    pub root_out: Option<PathBuf>,
+    /// Join tokens: {"<sha256 hex of a token>": "<node>"}.
+    #[arg(long, env = "HEDDLE_CONTROLLER_TOKENS")]
+    pub tokens: PathBuf,
+    /// Trust domain of all identities.
+    #[arg(long, env = "HEDDLE_CONTROLLER_TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// DNS domain of services.
+    #[arg(long, env = "HEDDLE_CONTROLLER_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Lifetime of certificates for which none is asked: 90s, 30m, 24h.
+    #[arg(long, env = "HEDDLE_CONTROLLER_CERT_TTL", default_value = "24h", value_parser = duration)]
+    pub cert_ttl: Duration,
+    /// Longest lifetime of certificates.
+    #[arg(long, env = "HEDDLE_CONTROLLER_MAX_CERT_TTL", default_value = "24h", value_parser = duration)]
+    pub max_cert_ttl: Duration,
+    /// Network of pods; may be repeated.
+    #[arg(long = "pod-cidr", env = "HEDDLE_CONTROLLER_POD_CIDR", value_delimiter = ',', value_parser = cidr)]
+    pub pod_cidrs: Vec<String>,
+    /// Network of services; may be repeated.
+    #[arg(long = "service-cidr", env = "HEDDLE_CONTROLLER_SERVICE_CIDR", value_delimiter = ',', value_parser = cidr)]
+    pub service_cidrs: Vec<String>,
+    /// What is logged: trace, debug, info, warn, error, or a filter such as info,heddle_controlplane=debug.
+    #[arg(long, env = "HEDDLE_CONTROLLER_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Where objects come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Registry {
+    /// A directory of manifests.
+    Directory,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let scale = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("write a number and s, m or h, as in 24h".to_owned()),
+    };
+    let count: u64 = digits.parse().map_err(|error| format!("{error}"))?;
+    let seconds = count.checked_mul(scale).filter(|seconds| (1..=10 * 365 * 86400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| "write a time from 1s to ten years".to_owned())
+}
+
+fn cidr(text: &str) -> Result<String, String> {
+    let parsed = heddle_core::policy::Cidr::parse(text).map(|_| text.to_owned());
+    parsed.ok_or_else(|| "write a network, as in 10.244.0.0/16".to_owned())
+}

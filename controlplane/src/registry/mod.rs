@@ -1,0 +1,98 @@
+//! Where objects come from. A registry reads them, judges each by itself, and hands over changes.
+
+pub mod decode;
+pub mod directory;
+mod kubernetes;
+
+use std::fmt;
+use std::sync::Arc;
+
+use heddle_api::kind::KindInfo;
+use heddle_api::object::Object;
+use tokio::sync::oneshot;
+
+use crate::index::input::Change;
+
+/// Place of any object, of a kind that the index reads or not: `<plural>.<group>`, namespace, name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    /// `pods.core`, `peerauthentications.security.istio.io`.
+    pub directory: Arc<str>,
+    /// Empty where the kind has none.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl ObjectId {
+    /// The place of an object.
+    pub fn of(object: &Object) -> Self {
+        Self::new(object.kind, object.namespace.as_deref().unwrap_or_default(), &object.name)
+    }
+
+    /// From its parts.
+    pub fn new(kind: &KindInfo, namespace: &str, name: &str) -> Self {
+        Self { directory: kind.directory().into(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        write!(f, "{} {}{slash}{}", self.directory, self.namespace, self.name)
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What became of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// In force; perhaps with something worth saying.
+    Accepted(String),
+    /// Its kind, or something in it, is not served.
+    Unsupported(String),
+    /// It is wrong; the last good one, if there was one, stays in force.
+    Invalid(String),
+}
+
+/// The verdict on one version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// `metadata.resourceVersion`.
+    pub resource_version: u64,
+    /// `metadata.generation`, 0 where there is none.
+    pub generation: i64,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// Something that could not be read at all.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The file, or the object.
+    pub object: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// One look at the source: everything that changed since the last one.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// For the index.
+    pub changes: Vec<Change>,
+    /// New verdicts; `None`: the object is gone.
+    pub verdicts: Vec<(ObjectId, Option<Judged>)>,
+    /// Everything that is wrong now.
+    pub problems: Vec<Problem>,
+    /// The highest version seen, never going back.
+    pub resource_version: u64,
+    /// Whether the whole source was read at least once.
+    pub complete: bool,
+    /// Told once the batch is published.
+    pub published: Vec<oneshot::Sender<()>>,
+}
