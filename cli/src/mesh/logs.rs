@@ -1,0 +1,127 @@
+//! `heddle logs`: the lines of the agents' logs that are about one pod.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Target;
+use super::world::{Node, PodRecord};
+use crate::output::{self, Format};
+
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Show what the agents logged about a pod: its connections (access log) and anything that went wrong with it.
+///
+/// For what the pod's own containers print: heddle sandbox logs POD.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// NAME, NAMESPACE/NAME or deploy/NAME.
+    pod: String,
+
+    /// Namespace of POD.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+
+    /// The last N lines only.
+    #[arg(long, value_name = "N")]
+    tail: Option<usize>,
+
+    /// Go on with new lines as they come.
+    #[arg(short, long)]
+    follow: bool,
+
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
+    let world = options.target.world()?;
+    let pod = world.pod(&options.namespace, &options.pod)?;
+    let nodes = world.nodes();
+    let mut logs = Logs { pod, open: HashMap::new() };
+    let mut lines = logs.fresh(&nodes);
+    if let Some(tail) = options.tail {
+        lines.drain(..lines.len().saturating_sub(tail));
+    }
+    if options.follow {
+        loop {
+            output::text(|out| write_lines(&lines, nodes.len(), out))?;
+            thread::sleep(LOOK);
+            lines = logs.fresh(&nodes);
+        }
+    }
+    if options.target.output == Format::Table {
+        return output::text(|out| write_lines(&lines, nodes.len(), out));
+    }
+    let values: Vec<_> = lines.iter().map(|(node, line)| json!({ "node": node, "line": line })).collect();
+    output::print(options.target.output, &values, |_table| Ok(()))
+}
+
+struct Logs {
+    pod: PodRecord,
+    open: HashMap<String, BufReader<File>>,
+}
+
+impl Logs {
+    /// Lines about the pod that were not read before, by node. The peer's node logs its side of a connection too.
+    fn fresh(&mut self, nodes: &[Node]) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for node in nodes {
+            if !self.open.contains_key(&node.name) {
+                let Ok(file) = File::open(node.log()) else { continue };
+                self.open.insert(node.name.clone(), BufReader::new(file));
+            }
+            let Some(log) = self.open.get_mut(&node.name) else { continue };
+            let mut line = Vec::new();
+            while log.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&line);
+                if is_about(&text, &self.pod) {
+                    found.push((node.name.clone(), text.trim_end().to_owned()));
+                }
+                line.clear();
+            }
+        }
+        found
+    }
+}
+
+fn write_lines(lines: &[(String, String)], nodes: usize, out: &mut dyn Write) -> io::Result<()> {
+    for (node, line) in lines {
+        if nodes > 1 {
+            write!(out, "[{node}] ")?;
+        }
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Whether the line has the pod's name, UID or address as a whole word.
+fn is_about(line: &str, pod: &PodRecord) -> bool {
+    let words = [&pod.name, &pod.uid].into_iter().chain(&pod.addresses);
+    words.into_iter().filter(|word| !word.is_empty()).any(|word| has_word(line, word))
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    line.match_indices(word)
+        .any(|(at, _)| !line[..at].ends_with(inside) && !line[at + word.len()..].starts_with(inside))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_not_mistaken_for_one_whose_name_or_address_begins_alike() {
+        assert!(has_word("src.pod=default/backend-1 dst", "backend-1"));
+        assert!(!has_word("src.pod=default/backend-11 dst", "backend-1"));
+        assert!(has_word("from 10.244.1.2:4711", "10.244.1.2"));
+        assert!(!has_word("from 10.244.1.23:4711", "10.244.1.2"));
+        assert!(!has_word("from 110.244.1.2:4711", "10.244.1.2"));
+    }
+}
