@@ -11,7 +11,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     // Versions are hashes of encoded resources, so their maps are encoded in one order.
-    let hashed = [".istio.workload.Workload.services", ".heddle.v1.LocalWorkload.port_mtls_modes"];
+    let hashed = [
+        ".istio.workload.Workload.services",
+        ".heddle.v1.LocalWorkload.port_mtls_modes",
+        ".heddle.v1.LocalWorkload.labels",
+        ".heddle.v1.WorkloadExtension.labels",
+    ];
     let mut build = tonic_prost_build::configure().bytes(".google.protobuf.Any");
     for field in hashed {
         build = build.btree_map(field);

@@ -1,6 +1,7 @@
 //! Effective PeerAuthentication of one workload: a mode, and exceptions by port.
 
 use crate::names::PolicyName;
+use crate::object::ObjectRef;
 use crate::policy::{Action, Clause, Match, Policy, Rule, StringMatch};
 
 /// What a workload takes. Source: Istio `PeerAuthentication.MutualTLS.Mode`, after inheritance (no UNSET here).
@@ -64,6 +65,7 @@ impl MtlsPolicy {
             nobody.destination_ports = others;
         }
         let clauses = [Clause { matches: [nobody].into() }].into();
-        Some(Policy { name, action: Action::Deny, rules: [Rule { clauses }].into() })
+        let source = ObjectRef::named("PeerAuthentication", name.as_str());
+        Some(Policy { source, name, action: Action::Deny, rules: [Rule { clauses }].into() })
     }
 }

@@ -1,13 +1,17 @@
-//! L4 authorization policies: Istio's matching, on parsed identities.
+//! Authorization policies: Istio's matching, on parsed identities and on requests in their canonical form.
 
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::identity::Identity;
 use crate::names::PolicyName;
+use crate::object::ObjectRef;
 
 /// What a matching policy does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Action {
     /// At least one ALLOW policy must match where there is any.
     Allow,
@@ -15,9 +19,12 @@ pub enum Action {
     Deny,
 }
 
-/// One policy. Source: istio.security.Authorization.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One policy. Sources: istio.security.Authorization; Istio API `security/v1/authorization_policy.proto`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Policy {
+    /// Where it came from.
+    pub source: ObjectRef,
     /// Key.
     pub name: PolicyName,
     /// ALLOW or DENY.
@@ -27,21 +34,24 @@ pub struct Policy {
 }
 
 /// AND of clauses; none matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// AND-ed.
     pub clauses: Box<[Clause]>,
 }
 
 /// OR of matches; none matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Clause {
     /// OR-ed.
     pub matches: Box<[Match]>,
 }
 
 /// AND of fields, each an OR of values; an empty field says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Match {
     /// Source namespaces.
     pub namespaces: Box<[StringMatch]>,
@@ -67,10 +77,31 @@ pub struct Match {
     pub destination_ports: Box<[u16]>,
     /// None of these.
     pub not_destination_ports: Box<[u16]>,
+    /// What it asks of the request; where it asks nothing it judges connections too.
+    pub request: RequestMatch,
+}
+
+/// AND of fields of a request, each an OR of values; an empty field says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestMatch {
+    /// Methods.
+    pub methods: Box<[StringMatch]>,
+    /// None of these.
+    pub not_methods: Box<[StringMatch]>,
+    /// Canonical paths, without the query.
+    pub paths: Box<[StringMatch]>,
+    /// None of these.
+    pub not_paths: Box<[StringMatch]>,
+    /// Authorities, compared without regard to case; a port that the policy does not name is ignored.
+    pub hosts: Box<[StringMatch]>,
+    /// None of these.
+    pub not_hosts: Box<[StringMatch]>,
 }
 
 /// Istio's string match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum StringMatch {
     /// The whole text.
     Exact(String),
@@ -83,7 +114,8 @@ pub enum StringMatch {
 }
 
 /// A network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Cidr {
     address: IpAddr,
     length: u8,
@@ -103,6 +135,12 @@ pub struct Subject<'a> {
 }
 
 impl Policy {
+    /// A policy of an AuthorizationPolicy, or of what was made into one.
+    pub fn new(name: PolicyName, action: Action, rules: Box<[Rule]>) -> Self {
+        let source = ObjectRef::named("AuthorizationPolicy", name.as_str());
+        Self { source, name, action, rules }
+    }
+
     /// Whether any rule matches.
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         self.rules.iter().any(|rule| rule.clauses.iter().all(|clause| clause.matches(subject)))
@@ -189,6 +227,20 @@ impl Cidr {
             (IpAddr::V6(net), IpAddr::V6(ip)) => net.to_bits() == ip.to_bits() & mask6(self.length),
             _ => false,
         }
+    }
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is no network"))
+    }
+}
+
+impl From<Cidr> for String {
+    fn from(cidr: Cidr) -> Self {
+        cidr.to_string()
     }
 }
 

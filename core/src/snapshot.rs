@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::names::{Generation, PodUid, PolicyName, ServiceKey, WorkloadUid};
+use crate::object::TrafficObject;
 use crate::policy::Policy;
 use crate::store::{MeshFacts, Services, Workloads};
 use crate::workload::{LocalWorkload, Service, Workload};
@@ -18,6 +19,7 @@ pub struct Snapshot {
     pub(crate) services: Arc<Services>,
     pub(crate) policies: Arc<HashMap<PolicyName, Arc<Policy>>>,
     pub(crate) locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
+    pub(crate) traffic: Arc<HashMap<Box<str>, Arc<TrafficObject>>>,
 }
 
 impl Snapshot {
@@ -65,6 +67,10 @@ impl Snapshot {
     /// All policies, in no order.
     pub fn policies(&self) -> impl ExactSizeIterator<Item = &Arc<Policy>> {
         self.policies.values()
+    }
+    /// Objects about traffic, in no order.
+    pub fn traffic(&self) -> impl ExactSizeIterator<Item = &Arc<TrafficObject>> {
+        self.traffic.values()
     }
     /// A pod of this node.
     pub fn local(&self, uid: &PodUid) -> Option<&Arc<LocalWorkload>> {

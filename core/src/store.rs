@@ -2,10 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::names::{Generation, PodUid, PolicyName, ServiceKey, WorkloadUid};
+use crate::object::TrafficObject;
 use crate::policy::{Cidr, Policy};
+use crate::route::model::Retries;
 use crate::snapshot::Snapshot;
+use crate::upstream::model::Locality;
 use crate::workload::{LocalWorkload, Service, Workload};
 
 mod claims;
@@ -16,7 +22,7 @@ mod tests;
 use claims::Claims;
 
 /// Facts about the whole mesh.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshFacts {
     /// For example `cluster.local`; also the default of every identity.
     pub trust_domain: String,
@@ -26,6 +32,26 @@ pub struct MeshFacts {
     pub cluster_ranges: Vec<Cidr>,
     /// Outside them unknown destinations are refused too.
     pub registry_only: bool,
+    /// How traffic is treated where no object says otherwise.
+    pub traffic: MeshTraffic,
+}
+
+/// Defaults for traffic, from the mesh config. On the wire this is JSON in `heddle.v1.Mesh.traffic`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct MeshTraffic {
+    /// `defaultHttpRetryPolicy`; `None`: 2 attempts on Istio's default conditions.
+    pub retries: Option<Retries>,
+    /// `localityLbSetting`.
+    pub locality: Option<Locality>,
+    /// `connectTimeout`.
+    pub connect_timeout: Option<Duration>,
+    /// `accessLogEncoding: JSON`.
+    pub access_log_json: bool,
+    /// `accessLogFormat`; `None`: Istio's default.
+    pub access_log_format: Option<String>,
+    /// `pathNormalization.normalization`; `None`: the strictest, decoded and merged slashes.
+    pub path_normalization: Option<String>,
 }
 
 /// Everything an agent knows. Tables are shared with published snapshots and copied when written while shared.
@@ -37,6 +63,7 @@ pub struct Store {
     services: Arc<Services>,
     policies: Arc<HashMap<PolicyName, Arc<Policy>>>,
     locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
+    traffic: Arc<HashMap<Box<str>, Arc<TrafficObject>>>,
 }
 
 /// Workloads by key and by address.
@@ -131,6 +158,23 @@ impl Store {
         Arc::make_mut(&mut self.policies).remove(name);
     }
 
+    /// Adds or replaces an object about traffic, by its name on the wire. Policies among them also stand among the policies:
+    /// what asks nothing of requests is judged with connections.
+    pub fn put_traffic(&mut self, object: TrafficObject) {
+        if let TrafficObject::Policy(policy) = &object {
+            Arc::make_mut(&mut self.policies).insert(policy.name.clone(), Arc::new(policy.clone()));
+        }
+        Arc::make_mut(&mut self.traffic).insert(object.wire_name().into(), Arc::new(object));
+    }
+
+    /// Removes one.
+    pub fn remove_traffic(&mut self, name: &str) {
+        let removed = Arc::make_mut(&mut self.traffic).remove(name);
+        if let Some(TrafficObject::Policy(policy)) = removed.as_deref() {
+            self.remove_policy(&policy.name);
+        }
+    }
+
     /// Adds or replaces a pod of this node.
     pub fn put_local(&mut self, local: LocalWorkload) {
         Arc::make_mut(&mut self.locals).insert(local.pod_uid.clone(), Arc::new(local));
@@ -151,6 +195,7 @@ impl Store {
             services: Arc::clone(&self.services),
             policies: Arc::clone(&self.policies),
             locals: Arc::clone(&self.locals),
+            traffic: Arc::clone(&self.traffic),
         })
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::identity::Identity;
 use crate::mtls::MtlsPolicy;
 use crate::names::{NodeName, PodUid, PolicyName, ServiceKey, WorkloadUid};
+use crate::object::{ExportTo, Labels};
+use crate::upstream::model::Protocol;
 
 /// How a workload is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +49,12 @@ pub struct Workload {
     pub healthy: bool,
     /// It shares its node's addresses and has no identity of its own.
     pub host_network: bool,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// Region, zone and subzone; empty parts are not known.
+    pub locality: [Arc<str>; 3],
+    /// Its share among the endpoints of a service: 1 unless a WorkloadEntry says otherwise.
+    pub weight: u32,
 }
 
 impl Workload {
@@ -64,6 +72,20 @@ pub struct PortMapping {
     pub service_port: u16,
     /// What the pod listens on; 0 in a service: the endpoints say.
     pub target_port: u16,
+    /// What `appProtocol` or the port's name declare.
+    pub protocol: Protocol,
+}
+
+/// Where requests are seen: `heddle.dev/l7`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum L7Mode {
+    /// Rules exist, or the port declares HTTP or gRPC, or the client's first bytes show it.
+    #[default]
+    Auto,
+    /// Only where rules exist.
+    Rules,
+    /// Nowhere; what rules ask of requests denies.
+    Never,
 }
 
 /// A service and its virtual addresses.
@@ -81,6 +103,10 @@ pub struct Service {
     pub addresses: Box<[IpAddr]>,
     /// Its ports.
     pub ports: Box<[PortMapping]>,
+    /// What it, or its namespace, says; `None`: what the client's pod has.
+    pub l7: Option<L7Mode>,
+    /// Namespaces whose pods see it by name.
+    pub export_to: ExportTo,
 }
 
 /// A pod of this node, as the controller wants it.
@@ -100,4 +126,8 @@ pub struct LocalWorkload {
     pub mtls: MtlsPolicy,
     /// Every policy that applies to it; one that is missing denies.
     pub policies: Box<[PolicyName]>,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// For what it receives, and for what it sends to services that do not say otherwise.
+    pub l7: L7Mode,
 }

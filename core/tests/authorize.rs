@@ -67,6 +67,7 @@ fn fields(dice: &mut Dice) -> Match {
         not_destination_ips: dice.some(network),
         destination_ports: dice.some(port),
         not_destination_ports: dice.some(port),
+        request: Default::default(),
     }
 }
 
@@ -75,7 +76,7 @@ fn policy(dice: &mut Dice, name: &PolicyName) -> Policy {
     let rule = |dice: &mut Dice| Rule { clauses: (0..dice.below(3)).map(|_| clause(dice)).collect() };
     let rules = (0..dice.below(3)).map(|_| rule(dice)).collect();
     let action = if dice.chance(2) { Action::Allow } else { Action::Deny };
-    Policy { name: name.clone(), action, rules }
+    Policy::new(name.clone(), action, rules)
 }
 
 fn identity(dice: &mut Dice) -> Identity {
@@ -95,6 +96,8 @@ fn local(policies: Box<[PolicyName]>, mtls: MtlsPolicy) -> LocalWorkload {
         enrolled: true,
         mtls,
         policies,
+        labels: Default::default(),
+        l7: Default::default(),
     }
 }
 
@@ -303,9 +306,9 @@ fn each_refusal_says_why() {
     let mut store = Store::default();
     let name = |text: &str| PolicyName::new(text);
     let everything = || Box::new([Rule::default()]) as Box<[Rule]>;
-    store.put_policy(Policy { name: name("a/deny"), action: Action::Deny, rules: everything() });
-    store.put_policy(Policy { name: name("a/allow"), action: Action::Allow, rules: everything() });
-    store.put_policy(Policy { name: name("a/none"), action: Action::Allow, rules: Box::new([]) });
+    store.put_policy(Policy::new(name("a/deny"), Action::Deny, everything()));
+    store.put_policy(Policy::new(name("a/allow"), Action::Allow, everything()));
+    store.put_policy(Policy::new(name("a/none"), Action::Allow, Box::new([])));
     let snapshot = store.publish();
     let flow = Flow {
         peer: Peer::Verified(Identity::new("cluster.local", "a", "c").unwrap()),

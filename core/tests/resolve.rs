@@ -10,6 +10,7 @@ use heddle_core::policy::Cidr;
 use heddle_core::resolve::{Destination, Refusal, resolve};
 use heddle_core::snapshot::Snapshot;
 use heddle_core::store::{MeshFacts, Store};
+use heddle_core::upstream::model::Protocol;
 use heddle_core::workload::{PortMapping, Service, Tunnel, Workload};
 use proptest::prelude::*;
 
@@ -21,7 +22,8 @@ fn workload(name: &str, addresses: &[&str], tunnel: Tunnel, service: Option<(&st
     let ports = |(key, from, to): (&str, u16, u16)| {
         (
             ServiceKey::new(key),
-            Box::new([PortMapping { service_port: from, target_port: to }]) as Box<[PortMapping]>,
+            Box::new([PortMapping { service_port: from, target_port: to, protocol: Protocol::Unknown }])
+                as Box<[PortMapping]>,
         )
     };
     Workload {
@@ -39,6 +41,9 @@ fn workload(name: &str, addresses: &[&str], tunnel: Tunnel, service: Option<(&st
         policies: Box::new([]),
         healthy: true,
         host_network: false,
+        labels: Default::default(),
+        locality: Default::default(),
+        weight: 1,
     }
 }
 
@@ -49,7 +54,12 @@ fn service(key: &str, addresses: &[&str], ports: &[u16]) -> Service {
         namespace: "n".into(),
         hostname: "s.n.svc.cluster.local".into(),
         addresses: addresses.iter().map(|text| ip(text)).collect(),
-        ports: ports.iter().map(|port| PortMapping { service_port: *port, target_port: 0 }).collect(),
+        ports: ports
+            .iter()
+            .map(|port| PortMapping { service_port: *port, target_port: 0, protocol: Protocol::Unknown })
+            .collect(),
+        l7: None,
+        export_to: Default::default(),
     }
 }
 
@@ -60,6 +70,7 @@ fn mesh(registry_only: bool) -> MeshFacts {
         cluster_domain: "cluster.local".to_owned(),
         cluster_ranges: ranges.iter().map(|text| Cidr::parse(text).unwrap()).collect(),
         registry_only,
+        traffic: Default::default(),
     }
 }
 

@@ -50,10 +50,16 @@ pub mod type_url {
     pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
     /// [`crate::istio::workload::Address`].
     pub const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
+    /// [`crate::heddle::v1::TrafficObject`].
+    pub const TRAFFIC: &str = "type.googleapis.com/heddle.v1.TrafficObject";
     /// [`crate::heddle::v1::LocalWorkload`].
     pub const LOCAL_WORKLOAD: &str = "type.googleapis.com/heddle.v1.LocalWorkload";
     /// Name of [`crate::heddle::v1::WorkloadExtension`] in a workload's extensions.
     pub const WORKLOAD_EXTENSION: &str = "heddle.dev/workload";
     /// Type URL of the same.
     pub const WORKLOAD_EXTENSION_URL: &str = "type.googleapis.com/heddle.v1.WorkloadExtension";
+    /// Name of [`crate::heddle::v1::ServiceExtension`] in a service's extensions.
+    pub const SERVICE_EXTENSION: &str = "heddle.dev/service";
+    /// Type URL of the same.
+    pub const SERVICE_EXTENSION_URL: &str = "type.googleapis.com/heddle.v1.ServiceExtension";
 }

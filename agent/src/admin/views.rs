@@ -268,7 +268,7 @@ mod tests {
         };
         let clause = Clause { matches: [fields].into() };
         let rules = [Rule { clauses: [clause].into() }].into();
-        store.put_policy(Policy { name: name.clone(), action: Action::Allow, rules });
+        store.put_policy(Policy::new(name.clone(), Action::Allow, rules));
         store.put_local(LocalWorkload {
             pod_uid: PodUid::new("uid-a"),
             workload_uid: WorkloadUid::new("c//Pod/default/a"),
@@ -277,6 +277,8 @@ mod tests {
             enrolled: true,
             mtls: MtlsPolicy::new(MtlsMode::Strict, [(80, MtlsMode::Disable)]),
             policies: [name].into(),
+            labels: Default::default(),
+            l7: Default::default(),
         });
         let snapshot = store.publish();
         assert_eq!(

@@ -9,6 +9,8 @@ pub enum Kind {
     Mesh,
     /// L4 policies.
     Authorization,
+    /// Routes, destination rules, service entries and policies that ask of requests.
+    Traffic,
     /// Workloads and services.
     Address,
     /// The pods of this node.
@@ -17,7 +19,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Mesh, Self::Authorization, Self::Address, Self::LocalWorkload];
+    pub const ALL: [Self; 5] =
+        [Self::Mesh, Self::Authorization, Self::Traffic, Self::Address, Self::LocalWorkload];
 
     /// The type of a URL, where it is one of ours.
     pub fn from_url(url: &str) -> Option<Self> {
@@ -29,6 +32,7 @@ impl Kind {
         match self {
             Self::Mesh => type_url::MESH,
             Self::Authorization => type_url::AUTHORIZATION,
+            Self::Traffic => type_url::TRAFFIC,
             Self::Address => type_url::ADDRESS,
             Self::LocalWorkload => type_url::LOCAL_WORKLOAD,
         }
@@ -39,6 +43,7 @@ impl Kind {
         match self {
             Self::Mesh => "Mesh",
             Self::Authorization => "Authorization",
+            Self::Traffic => "Traffic",
             Self::Address => "Address",
             Self::LocalWorkload => "LocalWorkload",
         }

@@ -138,6 +138,7 @@ impl Tables {
                 }
             }
             Change::Policy(policy) => self.store.put_policy(policy),
+            Change::Traffic(object) => self.store.put_traffic(*object),
             Change::Workload(workload) => self.store.put_workload(*workload),
             Change::Service(service) => self.store.put_service(service),
             Change::Local(local) => self.store.put_local(local),
@@ -167,6 +168,7 @@ impl Tables {
         match kind {
             Kind::Mesh => {}
             Kind::Authorization => self.store.remove_policy(&PolicyName::new(name)),
+            Kind::Traffic => self.store.remove_traffic(name),
             // The name says which of the two it is only by its form; the other has no such key.
             Kind::Address => {
                 self.store.remove_workload(&WorkloadUid::new(name));

@@ -84,6 +84,8 @@ fn snapshot(pods: &[&str]) -> Arc<Snapshot> {
             enrolled: true,
             mtls: MtlsPolicy::new(MtlsMode::Strict, []),
             policies: Box::default(),
+            labels: Default::default(),
+            l7: Default::default(),
         });
     }
     store.publish()

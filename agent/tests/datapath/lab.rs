@@ -152,6 +152,8 @@ impl Lab {
             enrolled,
             mtls,
             policies: Box::default(),
+            labels: Default::default(),
+            l7: Default::default(),
         });
         let snapshot = self.store.publish();
         let generation = snapshot.generation();

@@ -137,7 +137,7 @@ fn policy(name: &str, action: Action, principal: &str) -> Policy {
     let principals = Box::new([StringMatch::Exact(principal.into())]);
     let matches = Box::new([Match { principals, ..Match::default() }]);
     let rules = Box::new([Rule { clauses: Box::new([Clause { matches }]) }]);
-    Policy { name: PolicyName::new(name), action, rules }
+    Policy::new(PolicyName::new(name), action, rules)
 }
 
 #[test]

@@ -146,6 +146,9 @@ fn workload(name: &str, address: &[&str]) -> Workload {
         policies: Box::default(),
         healthy: true,
         host_network: false,
+        labels: Default::default(),
+        locality: Default::default(),
+        weight: 1,
     }
 }
 
@@ -158,6 +161,8 @@ pub fn local(name: &str, mode: MtlsMode, policies: &[&str]) -> LocalWorkload {
         enrolled: true,
         mtls: MtlsPolicy::new(mode, []),
         policies: policies.iter().map(|name| PolicyName::new(*name)).collect(),
+        labels: Default::default(),
+        l7: Default::default(),
     }
 }
 
@@ -188,6 +193,7 @@ impl World {
             cluster_domain: "cluster.local".into(),
             cluster_ranges: vec![Cidr::parse("10.0.0.0/8").unwrap()],
             registry_only: false,
+            traffic: Default::default(),
         });
         store.put_workload(workload("client", &[CLIENT, "127.0.0.1"]));
         store.put_workload(workload("server", &[SERVER]));

@@ -234,6 +234,7 @@ impl Index {
             service_cidrs: settings.service_cidrs,
             trust_bundle: settings.trust_bundle,
             registry_only: self.world.mesh_config().registry_only,
+            traffic: Vec::new(),
         };
         self.output.put_mesh(Resource::of(&mesh));
     }

@@ -60,6 +60,7 @@ impl PodRecord {
 pub struct Output {
     mesh: Table,
     authorizations: Table,
+    traffic: Table,
     addresses: Table,
     locals: BTreeMap<Arc<str>, Table>,
     pods: Arc<HashMap<Arc<str>, PodRecord>>,
@@ -75,6 +76,10 @@ impl Output {
     /// Policies.
     pub fn authorizations(&self) -> &Table {
         &self.authorizations
+    }
+    /// Objects about traffic.
+    pub fn traffic(&self) -> &Table {
+        &self.traffic
     }
     /// Workloads and services.
     pub fn addresses(&self) -> &Table {
@@ -105,6 +110,7 @@ impl Output {
         };
         self.mesh == other.mesh
             && self.authorizations == other.authorizations
+            && self.traffic == other.traffic
             && self.addresses == other.addresses
             && locals(self) == locals(other)
             && self.pods == other.pods
@@ -116,6 +122,10 @@ impl Output {
 
     pub(super) fn put_address(&mut self, name: &str, resource: Option<Resource>) {
         put(&mut self.addresses, name, resource);
+    }
+
+    pub(super) fn put_traffic(&mut self, name: &str, resource: Option<Resource>) {
+        put(&mut self.traffic, name, resource);
     }
 
     pub(super) fn put_authorization(&mut self, name: &str, resource: Option<Resource>) {

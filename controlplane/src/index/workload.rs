@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
-use heddle_proto::heddle::v1::{LocalWorkload, MtlsMode as WireMode, WorkloadExtension};
+use heddle_proto::heddle::v1::{L7Mode, LocalWorkload, MtlsMode as WireMode, WorkloadExtension};
 use heddle_proto::istio::workload::{
     Address, Extension, Locality, NetworkMode, PortList, TunnelProtocol, Workload, WorkloadStatus, address,
 };
@@ -50,6 +50,7 @@ pub(super) fn resource(world: &World, settings: &Settings, view: &View<'_>) -> O
         plaintext_ports: if tunnel == TunnelProtocol::Hbone { plaintext.unwrap_or_default() } else { vec![] },
         pod_uid: pod.uid.clone(),
         authorization_policies: denials.iter().map(|(key, _)| denial::policy_name(key)).collect(),
+        labels: pod.labels.clone(),
     };
     let selecting = denials.iter().filter(|(_, denial)| denial::by_selector(denial));
     // While others do not tunnel to it yet (or any more), it takes both.
@@ -107,6 +108,8 @@ pub(super) fn local(world: &World, settings: &Settings, view: &View<'_>) -> Opti
         mtls_mode: wire(view.mtls.policy.default_mode()).into(),
         port_mtls_modes: exceptions.map(|(port, mode)| (u32::from(*port), wire(*mode).into())).collect(),
         authorization_policies: denials.iter().map(|(key, _)| denial::policy_name(key)).collect(),
+        labels: pod.labels.clone(),
+        l7: L7Mode::L7Auto.into(),
     })
 }
 

@@ -24,7 +24,7 @@ pub enum AgentEvent {
         /// Its stream.
         stream: u64,
         /// All types, in order.
-        types: Box<[Progress; 4]>,
+        types: Box<[Progress; ResourceKind::ALL.len()]>,
     },
     /// A stream ended.
     Disconnected {
@@ -71,7 +71,7 @@ pub struct Agent {
     /// Its version.
     pub version: String,
     /// All types, in order.
-    pub types: [Progress; 4],
+    pub types: [Progress; ResourceKind::ALL.len()],
     /// Certificates made for pods of its node.
     pub certificates: u64,
 }

@@ -12,6 +12,8 @@ pub enum ResourceKind {
     Mesh,
     /// Policies.
     Authorization,
+    /// Routes, destination rules, service entries and policies that ask of requests.
+    Traffic,
     /// Workloads and services.
     Address,
     /// The pods of the agent's node.
@@ -20,7 +22,8 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// In order of application.
-    pub const ALL: [Self; 4] = [Self::Mesh, Self::Authorization, Self::Address, Self::LocalWorkload];
+    pub const ALL: [Self; 5] =
+        [Self::Mesh, Self::Authorization, Self::Traffic, Self::Address, Self::LocalWorkload];
 
     /// By type URL.
     pub fn by_url(url: &str) -> Option<Self> {
@@ -32,6 +35,7 @@ impl ResourceKind {
         match self {
             Self::Mesh => type_url::MESH,
             Self::Authorization => type_url::AUTHORIZATION,
+            Self::Traffic => type_url::TRAFFIC,
             Self::Address => type_url::ADDRESS,
             Self::LocalWorkload => type_url::LOCAL_WORKLOAD,
         }
@@ -42,6 +46,7 @@ impl ResourceKind {
         match self {
             Self::Mesh => "Mesh",
             Self::Authorization => "Authorization",
+            Self::Traffic => "Traffic",
             Self::Address => "Address",
             Self::LocalWorkload => "LocalWorkload",
         }
@@ -52,6 +57,7 @@ impl ResourceKind {
         match self {
             Self::Mesh => Some(output.mesh()),
             Self::Authorization => Some(output.authorizations()),
+            Self::Traffic => Some(output.traffic()),
             Self::Address => Some(output.addresses()),
             Self::LocalWorkload => output.locals(node),
         }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::agents::{AgentEvent, Progress};
+use super::kind::ResourceKind;
 use super::stream::StreamState;
 use crate::auth::{Caller, Tokens};
 use crate::metrics::Metrics;
@@ -79,7 +80,7 @@ struct Session {
     state: StreamState,
     service: Discovery,
     sender: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
-    told: Option<[Progress; 4]>,
+    told: Option<[Progress; ResourceKind::ALL.len()]>,
 }
 
 impl Session {

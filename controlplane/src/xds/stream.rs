@@ -68,7 +68,7 @@ struct TypeState {
 #[derive(Debug)]
 pub struct StreamState {
     node: Arc<str>,
-    types: [TypeState; 4],
+    types: [TypeState; ResourceKind::ALL.len()],
     nonces: u64,
     introduced: bool,
 }
@@ -124,7 +124,7 @@ impl StreamState {
     }
 
     /// How far the agent is.
-    pub fn progress(&self) -> [Progress; 4] {
+    pub fn progress(&self) -> [Progress; ResourceKind::ALL.len()] {
         ResourceKind::ALL.map(|kind| self.types[kind as usize].progress())
     }
 }

@@ -255,9 +255,9 @@ impl Agent {
     }
 }
 
-pub fn urls() -> [&'static str; 4] {
-    use heddle_proto::type_url::{ADDRESS, AUTHORIZATION, LOCAL_WORKLOAD, MESH};
-    [MESH, AUTHORIZATION, ADDRESS, LOCAL_WORKLOAD]
+pub fn urls() -> [&'static str; 5] {
+    use heddle_proto::type_url::{ADDRESS, AUTHORIZATION, LOCAL_WORKLOAD, MESH, TRAFFIC};
+    [MESH, AUTHORIZATION, TRAFFIC, ADDRESS, LOCAL_WORKLOAD]
 }
 
 pub fn pod(name: &str, node: &str, ip: &str) -> Value {

@@ -112,7 +112,7 @@ fn asked(fields: Match, known: bool) -> bool {
     let identity = Identity::new("cluster.local", "a", "b").unwrap();
     let clause = Clause { matches: Box::new([fields]) };
     let rule = Rule { clauses: Box::new([clause]) };
-    let policy = Policy { name: PolicyName::new("a/p"), action: Action::Allow, rules: Box::new([rule]) };
+    let policy = Policy::new(PolicyName::new("a/p"), Action::Allow, Box::new([rule]));
     policy.matches(&Subject {
         identity: known.then_some(&identity),
         source: ip("10.0.0.1"),
@@ -183,7 +183,7 @@ fn each_field_restricts_and_its_negation_excludes() {
 #[test]
 fn a_policy_without_rules_matches_nothing_and_an_empty_rule_everything() {
     let subject = Subject { identity: None, source: ip("::1"), destination: ip("::2"), port: 1 };
-    let policy = |rules: Box<[Rule]>| Policy { name: PolicyName::new("a/p"), action: Action::Deny, rules };
+    let policy = |rules: Box<[Rule]>| Policy::new(PolicyName::new("a/p"), Action::Deny, rules);
     assert!(!policy(Box::new([])).matches(&subject));
     assert!(policy(Box::new([Rule::default()])).matches(&subject));
     let empty_clause = Rule { clauses: Box::new([Clause::default()]) };

@@ -48,7 +48,7 @@ fn key(number: u8) -> ServiceKey {
 }
 
 fn workload(number: u8, addresses: &[u8], services: &[u8], host_network: bool) -> Workload {
-    let port = PortMapping { service_port: 80, target_port: 8080 };
+    let port = PortMapping { service_port: 80, target_port: 8080, protocol: Default::default() };
     Workload {
         uid: uid(number),
         name: "w".into(),
@@ -67,6 +67,9 @@ fn workload(number: u8, addresses: &[u8], services: &[u8], host_network: bool) -
         policies: Box::new([]),
         healthy: true,
         host_network,
+        labels: Default::default(),
+        locality: Default::default(),
+        weight: 1,
     }
 }
 
@@ -78,6 +81,8 @@ fn service(number: u8, addresses: &[u8]) -> Service {
         hostname: "s.n.svc.cluster.local".into(),
         addresses: addresses.iter().copied().map(address).collect(),
         ports: Box::new([]),
+        l7: None,
+        export_to: Default::default(),
     }
 }
 
@@ -207,7 +212,7 @@ fn the_address_of_a_node_belongs_to_no_workload() {
 fn a_removed_policy_and_pod_are_gone() {
     let mut store = Store::default();
     let name = PolicyName::new("n/p");
-    store.put_policy(Policy { name: name.clone(), action: crate::policy::Action::Deny, rules: Box::new([]) });
+    store.put_policy(Policy::new(name.clone(), crate::policy::Action::Deny, Box::new([])));
     assert!(store.publish().policy(&name).is_some());
     store.remove_policy(&name);
     assert!(store.publish().policy(&name).is_none());

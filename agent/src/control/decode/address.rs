@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use heddle_core::identity::Identity;
 use heddle_core::names::{NodeName, ServiceKey, WorkloadUid};
+use heddle_core::object::ExportTo;
+use heddle_core::upstream::model::Protocol;
 use heddle_core::workload::{PortMapping, Service, Tunnel, Workload};
-use heddle_proto::heddle::v1::WorkloadExtension;
+use heddle_proto::heddle::v1::{ServiceExtension, WorkloadExtension};
 use heddle_proto::istio::workload as wire;
 use heddle_proto::type_url;
 use prost::Message;
 
-use super::{Change, ip, policy_names, port};
+use super::{Change, ip, local, policy_names, port};
 
 pub(super) fn decode(address: wire::Address, trust_domain: &str) -> Result<(String, Change), String> {
     match address.r#type {
@@ -38,10 +40,11 @@ fn workload(wire: wire::Workload, trust_domain: &str) -> Result<(String, Change)
     let account = default(&wire.service_account, "default");
     let identity = Identity::new(default(&wire.trust_domain, trust_domain), &wire.namespace, account)
         .map_err(|error| format!("its identity: {error}"))?;
-    let (plaintext_ports, policies) = match extension {
-        Some(ours) => (plaintext_ports(&ours)?, ours.authorization_policies),
-        None => (Box::default(), wire.authorization_policies),
+    let (plaintext_ports, policies, labels) = match extension {
+        Some(ours) => (plaintext_ports(&ours)?, ours.authorization_policies, ours.labels),
+        None => (Box::default(), wire.authorization_policies, BTreeMap::default()),
     };
+    let place = wire.locality.unwrap_or_default();
     let workload_name = default(&wire.workload_name, &wire.name);
     let workload = Workload {
         uid: WorkloadUid::new(wire.uid.as_str()),
@@ -58,6 +61,9 @@ fn workload(wire: wire::Workload, trust_domain: &str) -> Result<(String, Change)
         healthy,
         host_network: wire.network_mode == wire::NetworkMode::HostNetwork as i32,
         name: wire.name.into(),
+        labels: labels.into_iter().collect(),
+        locality: [place.region.into(), place.zone.into(), place.subzone.into()],
+        weight: wire.capacity.unwrap_or(1),
     };
     Ok((wire.uid, Change::Workload(Box::new(workload))))
 }
@@ -65,7 +71,14 @@ fn workload(wire: wire::Workload, trust_domain: &str) -> Result<(String, Change)
 fn service(wire: wire::Service) -> Result<(String, Change), String> {
     let key = service_key(format!("{}/{}", wire.namespace, wire.hostname))?;
     let addresses = wire.addresses.iter().map(|entry| ip(&entry.address)).collect::<Result<_, _>>()?;
+    let extension = service_extension(&wire.extensions)?;
+    let l7 = extension.l7.map(local::l7).transpose()?;
     let service = Service {
+        l7,
+        export_to: match extension.export_to.is_empty() {
+            true => ExportTo::All,
+            false => ExportTo::Namespaces(extension.export_to.into_iter().collect()),
+        },
         name: wire.name.into(),
         namespace: wire.namespace.into(),
         hostname: wire.hostname.into(),
@@ -81,13 +94,18 @@ fn default<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 }
 
 fn extension(all: &[wire::Extension]) -> Result<Option<WorkloadExtension>, String> {
-    let Some(ours) = all.iter().find(|each| each.name == type_url::WORKLOAD_EXTENSION) else {
-        return Ok(None);
-    };
-    let any = ours.config.as_ref().filter(|any| any.type_url == type_url::WORKLOAD_EXTENSION_URL);
-    let any = any.ok_or_else(|| format!("extension {} has no content of its type", ours.name))?;
-    let decoded = WorkloadExtension::decode(any.value.as_ref());
-    decoded.map(Some).map_err(|error| format!("extension {}: {error}", ours.name))
+    unpack(all, type_url::WORKLOAD_EXTENSION, type_url::WORKLOAD_EXTENSION_URL)
+}
+
+fn service_extension(all: &[wire::Extension]) -> Result<ServiceExtension, String> {
+    Ok(unpack(all, type_url::SERVICE_EXTENSION, type_url::SERVICE_EXTENSION_URL)?.unwrap_or_default())
+}
+
+fn unpack<M: Message + Default>(all: &[wire::Extension], name: &str, url: &str) -> Result<Option<M>, String> {
+    let Some(ours) = all.iter().find(|each| each.name == name) else { return Ok(None) };
+    let any = ours.config.as_ref().filter(|any| any.type_url == url);
+    let any = any.ok_or_else(|| format!("extension {name} has no content of its type"))?;
+    M::decode(any.value.as_ref()).map(Some).map_err(|error| format!("extension {name}: {error}"))
 }
 
 fn plaintext_ports(extension: &WorkloadExtension) -> Result<Box<[u16]>, String> {
@@ -112,10 +130,26 @@ fn service_key(text: String) -> Result<ServiceKey, String> {
     }
 }
 
+fn protocol(value: i32) -> Result<Protocol, String> {
+    match wire::AppProtocol::try_from(value) {
+        Ok(wire::AppProtocol::Unknown) => Ok(Protocol::Unknown),
+        Ok(wire::AppProtocol::Http11) => Ok(Protocol::Http),
+        Ok(wire::AppProtocol::Http2) => Ok(Protocol::Http2),
+        Ok(wire::AppProtocol::Grpc) => Ok(Protocol::Grpc),
+        Ok(wire::AppProtocol::Tls) => Ok(Protocol::Tls),
+        Ok(wire::AppProtocol::Tcp) => Ok(Protocol::Tcp),
+        // A newer istiod may know more; what it is then, its first bytes say.
+        Err(_unknown) => Ok(Protocol::Unknown),
+    }
+}
+
 fn ports(wire: &[wire::Port]) -> Result<Box<[PortMapping]>, String> {
     let convert = |each: &wire::Port| {
-        let mapping =
-            PortMapping { service_port: port(each.service_port)?, target_port: port(each.target_port)? };
+        let mapping = PortMapping {
+            service_port: port(each.service_port)?,
+            target_port: port(each.target_port)?,
+            protocol: protocol(each.app_protocol)?,
+        };
         if mapping.service_port == 0 { Err("port 0 of a service".to_owned()) } else { Ok(mapping) }
     };
     wire.iter().map(convert).collect()

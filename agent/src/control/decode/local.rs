@@ -3,7 +3,7 @@
 use heddle_core::identity::Identity;
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
 use heddle_core::names::{PodUid, WorkloadUid};
-use heddle_core::workload::LocalWorkload;
+use heddle_core::workload::{L7Mode, LocalWorkload};
 use heddle_proto::heddle::v1 as wire;
 
 use super::{Change, policy_names, port};
@@ -31,8 +31,19 @@ pub(super) fn decode(wire: &wire::LocalWorkload, trust_domain: &str) -> Result<(
         enrolled: wire.enrolled,
         mtls: MtlsPolicy::new(mode(wire.mtls_mode)?, exceptions),
         policies: policy_names(wire.authorization_policies.clone())?,
+        labels: wire.labels.clone().into_iter().collect(),
+        l7: l7(wire.l7)?,
     };
     Ok((wire.pod_uid.clone(), Change::Local(local)))
+}
+
+pub(super) fn l7(value: i32) -> Result<L7Mode, String> {
+    match wire::L7Mode::try_from(value) {
+        Ok(wire::L7Mode::L7Auto) => Ok(L7Mode::Auto),
+        Ok(wire::L7Mode::L7Rules) => Ok(L7Mode::Rules),
+        Ok(wire::L7Mode::L7Never) => Ok(L7Mode::Never),
+        Err(_unknown) => Err(format!("L7 mode {value} is not known")),
+    }
 }
 
 /// UIDs name files below the keys directory: nothing in one may lead anywhere else.

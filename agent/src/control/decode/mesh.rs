@@ -2,7 +2,7 @@
 
 use heddle_core::identity::Identity;
 use heddle_core::policy::Cidr;
-use heddle_core::store::MeshFacts;
+use heddle_core::store::{MeshFacts, MeshTraffic};
 use heddle_proto::heddle::v1::Mesh;
 
 use super::Change;
@@ -23,8 +23,16 @@ pub(super) fn decode(mesh: Mesh) -> Result<Change, String> {
         cluster_domain: mesh.cluster_domain,
         cluster_ranges,
         registry_only: mesh.registry_only,
+        traffic: traffic(&mesh.traffic)?,
     };
     Ok(Change::Mesh(facts, roots(&mesh.trust_bundle)?))
+}
+
+fn traffic(json: &[u8]) -> Result<MeshTraffic, String> {
+    if json.is_empty() {
+        return Ok(MeshTraffic::default());
+    }
+    serde_json::from_slice(json).map_err(|error| format!("its traffic settings cannot be read: {error}"))
 }
 
 /// An empty bundle would trust nobody, which is never meant.

@@ -6,10 +6,12 @@ mod mesh;
 mod policy;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::net::IpAddr;
 
 use heddle_core::names::PolicyName;
+use heddle_core::object::TrafficObject;
 use heddle_core::policy::Policy;
 use heddle_core::store::MeshFacts;
 use heddle_core::workload::{LocalWorkload, Service, Workload};
@@ -29,6 +31,8 @@ pub enum Change {
     Mesh(MeshFacts, TrustBundle),
     /// A policy.
     Policy(Policy),
+    /// An object about traffic.
+    Traffic(Box<TrafficObject>),
     /// A workload.
     Workload(Box<Workload>),
     /// A service.
@@ -55,6 +59,7 @@ pub fn resource(kind: Kind, resource: &Resource, trust_domain: &str) -> Result<C
     let (key, change) = match kind {
         Kind::Mesh => ("mesh".to_owned(), mesh::decode(parse(bytes)?)?),
         Kind::Authorization => policy::decode(parse(bytes)?)?,
+        Kind::Traffic => traffic::decode(&parse::<heddle_proto::heddle::v1::TrafficObject>(bytes)?)?,
         Kind::Address => address::decode(parse(bytes)?, trust_domain)?,
         Kind::LocalWorkload => local::decode(&parse(bytes)?, trust_domain)?,
     };

@@ -1,7 +1,7 @@
 //! `istio.security.Authorization`: what cannot be judged here is refused, so that it denies.
 
 use heddle_core::names::PolicyName;
-use heddle_core::policy::{Action, Cidr, Clause, Match, Policy, Rule, StringMatch};
+use heddle_core::policy::{Action, Cidr, Clause, Match, Policy, RequestMatch, Rule, StringMatch};
 use heddle_proto::istio::security as wire;
 
 use super::{Change, ip, port};
@@ -20,9 +20,9 @@ pub(super) fn decode(policy: wire::Authorization) -> Result<(String, Change), St
     let name = PolicyName::new(key.as_str());
     // Nothing is enforced by a dry run: a DENY without rules matches nothing, and its name is known all the same.
     let core = if policy.dry_run {
-        Policy { name, action: Action::Deny, rules: Box::default() }
+        Policy::new(name, Action::Deny, Box::default())
     } else {
-        Policy { name, action, rules }
+        Policy::new(name, action, rules)
     };
     Ok((key, Change::Policy(core)))
 }
@@ -51,6 +51,7 @@ fn fields(wire: wire::Match) -> Result<Match, String> {
         not_destination_ips: each(wire.not_destination_ips, network)?,
         destination_ports: each(wire.destination_ports, port)?,
         not_destination_ports: each(wire.not_destination_ports, port)?,
+        request: RequestMatch::default(),
     })
 }
 

@@ -1,0 +1,96 @@
+//! The objects that people write about traffic, normalised: one user object, one wire object, one of these.
+//!
+//! The controller resolves names (short hosts, `.` in `exportTo`, parents, grants) and keeps everything else as written;
+//! agents merge and compile. On the wire an object is this model as JSON inside `heddle.v1.TrafficObject`: one definition
+//! for both ends, and a field that an agent does not know refuses the object by name instead of being dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Policy;
+use crate::route::model::RouteObject;
+use crate::upstream::model::{DestinationRule, ServiceEntry};
+
+/// Labels of a pod, or those that a selector wants.
+pub type Labels = BTreeMap<String, String>;
+
+/// One object about traffic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum TrafficObject {
+    /// VirtualService, HTTPRoute or GRPCRoute.
+    Route(RouteObject),
+    /// DestinationRule.
+    DestinationRule(DestinationRule),
+    /// ServiceEntry.
+    ServiceEntry(ServiceEntry),
+    /// AuthorizationPolicy, with everything that it asks of requests.
+    Policy(Policy),
+}
+
+/// Which object of the user's something came from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectRef {
+    /// `VirtualService`.
+    pub kind: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// From `<namespace>/<name>`.
+    pub fn named(kind: &str, place: &str) -> Self {
+        let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+        Self { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// From which namespaces an object is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ExportTo {
+    /// `*`, and what says nothing.
+    #[default]
+    All,
+    /// Those named; `.` was replaced by the object's own, `~` is the empty set.
+    Namespaces(BTreeSet<String>),
+}
+
+impl ExportTo {
+    /// Whether clients of this namespace see the object.
+    pub fn reaches(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespaces(names) => names.contains(namespace),
+        }
+    }
+}
+
+impl TrafficObject {
+    /// Where it came from.
+    pub fn source(&self) -> &ObjectRef {
+        match self {
+            Self::Route(route) => &route.source,
+            Self::DestinationRule(rule) => &rule.source,
+            Self::ServiceEntry(entry) => &entry.source,
+            Self::Policy(policy) => &policy.source,
+        }
+    }
+
+    /// Its name on the wire: `<kind>/<namespace>/<name>`.
+    pub fn wire_name(&self) -> String {
+        let ObjectRef { kind, namespace, name } = self.source();
+        format!("{kind}/{namespace}/{name}")
+    }
+}
