@@ -179,7 +179,8 @@ impl Engine {
 
 /// Tables count their changes, so the sum grows with each.
 fn fingerprint(output: &Output) -> u64 {
-    let shared = [ResourceKind::Mesh, ResourceKind::Authorization, ResourceKind::Address];
+    let shared =
+        [ResourceKind::Mesh, ResourceKind::Authorization, ResourceKind::Traffic, ResourceKind::Address];
     let shared = shared.into_iter().filter_map(|kind| kind.table(output, ""));
     shared.chain(output.all_locals()).map(|table| table.changes()).sum()
 }

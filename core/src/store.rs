@@ -61,7 +61,12 @@ pub struct Store {
     mesh: Arc<MeshFacts>,
     workloads: Arc<Workloads>,
     services: Arc<Services>,
+    /// What is in force: of `connection_policies` and `request_policies`, the latter where there is one.
     policies: Arc<HashMap<PolicyName, Arc<Policy>>>,
+    /// From Authorization resources: no more than what can be asked of a connection.
+    connection_policies: HashMap<PolicyName, Arc<Policy>>,
+    /// From traffic objects: the whole policy.
+    request_policies: HashMap<PolicyName, Arc<Policy>>,
     locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
     traffic: Arc<HashMap<Box<str>, Arc<TrafficObject>>>,
 }
@@ -148,30 +153,47 @@ impl Store {
         }
     }
 
-    /// Adds or replaces a policy.
+    /// Adds or replaces a policy on connections. It counts for as long as no traffic object says the same policy in full,
+    /// whichever of the two came first.
     pub fn put_policy(&mut self, policy: Policy) {
-        Arc::make_mut(&mut self.policies).insert(policy.name.clone(), Arc::new(policy));
+        let name = policy.name.clone();
+        self.connection_policies.insert(name.clone(), Arc::new(policy));
+        self.settle_policy(&name);
     }
 
-    /// Removes a policy. A workload that still names it is denied everything.
+    /// Removes a policy on connections. A workload that still names it is denied everything, unless a traffic object is left.
     pub fn remove_policy(&mut self, name: &PolicyName) {
-        Arc::make_mut(&mut self.policies).remove(name);
+        self.connection_policies.remove(name);
+        self.settle_policy(name);
     }
 
     /// Adds or replaces an object about traffic, by its name on the wire. Policies among them also stand among the policies:
     /// what asks nothing of requests is judged with connections.
     pub fn put_traffic(&mut self, object: TrafficObject) {
         if let TrafficObject::Policy(policy) = &object {
-            Arc::make_mut(&mut self.policies).insert(policy.name.clone(), Arc::new(policy.clone()));
+            self.request_policies.insert(policy.name.clone(), Arc::new(policy.clone()));
+            self.settle_policy(&policy.name);
         }
         Arc::make_mut(&mut self.traffic).insert(object.wire_name().into(), Arc::new(object));
     }
 
     /// Removes one.
     pub fn remove_traffic(&mut self, name: &str) {
+        if !self.traffic.contains_key(name) {
+            return;
+        }
         let removed = Arc::make_mut(&mut self.traffic).remove(name);
         if let Some(TrafficObject::Policy(policy)) = removed.as_deref() {
-            self.remove_policy(&policy.name);
+            self.request_policies.remove(&policy.name);
+            self.settle_policy(&policy.name);
+        }
+    }
+
+    fn settle_policy(&mut self, name: &PolicyName) {
+        let policy = self.request_policies.get(name).or_else(|| self.connection_policies.get(name));
+        match policy {
+            Some(policy) => drop(Arc::make_mut(&mut self.policies).insert(name.clone(), policy.clone())),
+            None => drop(Arc::make_mut(&mut self.policies).remove(name)),
         }
     }
 

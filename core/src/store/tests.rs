@@ -218,3 +218,35 @@ fn a_removed_policy_and_pod_are_gone() {
     assert!(store.publish().policy(&name).is_none());
     assert_eq!(store.publish().locals().len(), 0);
 }
+
+#[test]
+fn a_policy_in_full_counts_whichever_form_of_it_comes_or_goes_first() {
+    use crate::policy::{Action, Match, Policy, RequestMatch, Rule, StringMatch};
+    let name = PolicyName::new("n/p");
+    let with = |request| {
+        let clause = crate::policy::Clause { matches: [Match { request, ..Match::default() }].into() };
+        Policy::new(name.clone(), Action::Deny, [Rule { clauses: [clause].into() }].into())
+    };
+    let (connections, full) = (
+        with(RequestMatch::default()),
+        with(RequestMatch { methods: [StringMatch::Exact("GET".into())].into(), ..RequestMatch::default() }),
+    );
+    for full_first in [true, false] {
+        let mut store = Store::default();
+        if full_first {
+            store.put_traffic(TrafficObject::Policy(full.clone()));
+            store.put_policy(connections.clone());
+        } else {
+            store.put_policy(connections.clone());
+            store.put_traffic(TrafficObject::Policy(full.clone()));
+        }
+        assert_eq!(**store.publish().policy(&name).unwrap(), full);
+        let (mut without_full, mut without_connections) = (store.clone(), store);
+        without_full.remove_traffic("AuthorizationPolicy/n/p");
+        assert_eq!(**without_full.publish().policy(&name).unwrap(), connections);
+        without_connections.remove_policy(&name);
+        assert_eq!(**without_connections.publish().policy(&name).unwrap(), full);
+        without_connections.remove_traffic("AuthorizationPolicy/n/p");
+        assert!(without_connections.publish().policy(&name).is_none());
+    }
+}
