@@ -1,3 +1,25 @@
 //! Where requests go once a rule has said to whom: endpoints, their health, how one is chosen, and how much is too much.
+//!
+//! ```text
+//! DestinationRule ─► Rules ─┐                     ┌─► ClusterState: Health (outliers), Budget (circuit breaker); shared
+//! workloads, entries ───────┴─► Cluster ─► Balancer ─► Picked ─► RetryPolicy: again, elsewhere?
+//!                              (immutable) (per worker)
+//! ```
 
 pub mod model;
+
+mod balancer;
+mod budget;
+mod cluster;
+mod endpoint;
+mod health;
+mod retry;
+mod state;
+
+pub use balancer::{Balancer, NoEndpoint, PickContext, Picked};
+pub use budget::{Budget, BudgetCounts, BudgetGuard, BudgetKind, BudgetLimits};
+pub use cluster::{Cluster, ClusterKey, Discovery, Resolved};
+pub use endpoint::{Client, Endpoint, Excluded, Exclusion, TlsOrigination, Transport};
+pub use health::{ActiveRequest, Ejection, Health, Host, Seen};
+pub use retry::{Attempted, RetryPolicy};
+pub use state::{ClusterState, ClusterStates};
