@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::names::{Generation, PodUid, PolicyName, ServiceKey, WorkloadUid};
 use crate::object::TrafficObject;
 use crate::policy::Policy;
+use crate::route::RouteTables;
 use crate::store::{MeshFacts, Services, Workloads};
 use crate::workload::{LocalWorkload, Service, Workload};
 
@@ -20,6 +21,7 @@ pub struct Snapshot {
     pub(crate) policies: Arc<HashMap<PolicyName, Arc<Policy>>>,
     pub(crate) locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
     pub(crate) traffic: Arc<HashMap<Box<str>, Arc<TrafficObject>>>,
+    pub(crate) routes: Arc<RouteTables>,
 }
 
 impl Snapshot {
@@ -71,6 +73,10 @@ impl Snapshot {
     /// Objects about traffic, in no order.
     pub fn traffic(&self) -> impl ExactSizeIterator<Item = &Arc<TrafficObject>> {
         self.traffic.values()
+    }
+    /// The routes in force.
+    pub fn routes(&self) -> &RouteTables {
+        &self.routes
     }
     /// A pod of this node.
     pub fn local(&self, uid: &PodUid) -> Option<&Arc<LocalWorkload>> {

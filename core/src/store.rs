@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{Generation, PodUid, PolicyName, ServiceKey, WorkloadUid};
 use crate::object::TrafficObject;
 use crate::policy::{Cidr, Policy};
+use crate::route::RouteTables;
 use crate::route::model::Retries;
 use crate::snapshot::Snapshot;
 use crate::upstream::model::Locality;
@@ -69,6 +70,7 @@ pub struct Store {
     request_policies: HashMap<PolicyName, Arc<Policy>>,
     locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
     traffic: Arc<HashMap<Box<str>, Arc<TrafficObject>>>,
+    routes: Arc<RouteTables>,
 }
 
 /// Workloads by key and by address.
@@ -218,6 +220,7 @@ impl Store {
             policies: Arc::clone(&self.policies),
             locals: Arc::clone(&self.locals),
             traffic: Arc::clone(&self.traffic),
+            routes: Arc::clone(&self.routes),
         })
     }
 }
