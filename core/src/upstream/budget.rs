@@ -3,7 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::upstream::model::TrafficPolicy;
+use crate::upstream::model::{ConnectionPool, TrafficPolicy};
+
+/// Repetitions may be so many percent of what is under way, where nobody has said otherwise (Envoy's `retry_budget`).
+const RETRY_PERCENT: u64 = 20;
+/// And always so many.
+const RETRY_FLOOR: u32 = 3;
+/// `retries` where the share above counts instead of a number.
+const BY_SHARE: u32 = u32::MAX;
 
 /// What is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +25,13 @@ pub enum BudgetKind {
     Retries,
 }
 
-/// The bounds. Istio's defaults: none, but for repetitions, which are bounded by a share of the requests.
+impl BudgetKind {
+    /// All of them, in the order of [`BudgetCounts`].
+    pub const ALL: [Self; 4] = [Self::Connections, Self::Pending, Self::Requests, Self::Retries];
+}
+
+/// The bounds. Istio's defaults are none (`getDefaultCircuitBreakerThresholds`); only repetitions are bounded all the
+/// same, by a share of the requests, so that retries never multiply an overload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimits {
     /// `maxConnections`.
@@ -38,20 +51,21 @@ impl Default for BudgetLimits {
 }
 
 impl BudgetLimits {
-    /// As a cluster's policy has them.
+    /// As a cluster's policy has them. Zero is not a bound: Istio cannot tell it from what is not written.
     pub fn of(policy: &TrafficPolicy) -> Self {
-        let default = Self::default();
-        let Some(pool) = &policy.connection_pool else { return default };
+        let pool = policy.connection_pool.as_ref();
+        let limit =
+            |field: fn(&ConnectionPool) -> Option<u32>| pool.and_then(field).filter(|limit| *limit > 0);
         Self {
-            connections: pool.max_connections.unwrap_or(default.connections),
-            pending: pool.max_pending_requests.unwrap_or(default.pending),
-            requests: pool.max_requests.unwrap_or(default.requests),
-            retries: pool.max_retries,
+            connections: limit(|pool| pool.max_connections).unwrap_or(u32::MAX),
+            pending: limit(|pool| pool.max_pending_requests).unwrap_or(u32::MAX),
+            requests: limit(|pool| pool.max_requests).unwrap_or(u32::MAX),
+            retries: limit(|pool| pool.max_retries),
         }
     }
 }
 
-/// What is open, and how often there was too much.
+/// What is open, and how often there was too much; by [`BudgetKind`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BudgetCounts {
     /// Open now.
@@ -61,16 +75,46 @@ pub struct BudgetCounts {
 }
 
 /// Counters and bounds of one (client identity, cluster).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Budget {
+    limits: [AtomicU32; 4],
     open: [AtomicU32; 4],
     overflow: [AtomicU64; 4],
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        let budget =
+            Self { limits: Default::default(), open: Default::default(), overflow: Default::default() };
+        budget.configure(BudgetLimits::default());
+        budget
+    }
 }
 
 impl Budget {
     /// The bounds from now on; what is open stays.
     pub fn configure(&self, limits: BudgetLimits) {
-        let _ = limits;
+        let retries = limits.retries.unwrap_or(BY_SHARE);
+        let values = [limits.connections, limits.pending, limits.requests, retries];
+        for (limit, value) in self.limits.iter().zip(values) {
+            limit.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The bound on something as of now.
+    pub fn limit(&self, kind: BudgetKind) -> u32 {
+        let limit = self.limits[kind as usize].load(Ordering::Relaxed);
+        if kind != BudgetKind::Retries || limit != BY_SHARE {
+            return limit;
+        }
+        let under_way =
+            u64::from(self.open(BudgetKind::Requests)) + u64::from(self.open(BudgetKind::Pending));
+        u32::try_from(under_way * RETRY_PERCENT / 100).unwrap_or(u32::MAX).max(RETRY_FLOOR)
+    }
+
+    /// How much is open.
+    pub fn open(&self, kind: BudgetKind) -> u32 {
+        self.open[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Before an upstream connection is opened; `None`: overflow, 503 `UO`.
@@ -78,17 +122,17 @@ impl Budget {
         self.take(BudgetKind::Connections)
     }
 
-    /// Before a request waits for a connection.
+    /// Before a request waits for a connection; `None`: overflow, 503 `UO`.
     pub fn try_pending(self: &Arc<Self>) -> Option<BudgetGuard> {
         self.take(BudgetKind::Pending)
     }
 
-    /// Before a request is sent.
+    /// Before a request is sent; `None`: overflow, 503 `UO`.
     pub fn try_request(self: &Arc<Self>) -> Option<BudgetGuard> {
         self.take(BudgetKind::Requests)
     }
 
-    /// Before a request is sent again; `None`: the first answer stands, flagged `URX` or `UO`.
+    /// Before a request is sent again; held until that try is over. `None`: the answer that is there stands.
     pub fn try_retry(self: &Arc<Self>) -> Option<BudgetGuard> {
         self.take(BudgetKind::Retries)
     }
@@ -101,8 +145,19 @@ impl Budget {
         }
     }
 
+    /// Whether nothing is open.
+    pub fn is_idle(&self) -> bool {
+        self.open.iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+
     fn take(self: &Arc<Self>, kind: BudgetKind) -> Option<BudgetGuard> {
-        self.open[kind as usize].fetch_add(1, Ordering::Relaxed);
+        let limit = self.limit(kind);
+        let open = &self.open[kind as usize];
+        let more = |count: u32| (count < limit).then(|| count + 1);
+        if open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            self.overflow[kind as usize].fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         Some(BudgetGuard { budget: Arc::clone(self), kind })
     }
 }

@@ -1,79 +1,34 @@
 //! Passive health: endpoints that fail are set aside for a while (Envoy's outlier detection).
+//!
+//! Counting is atomic and takes no lock; ejecting, taking back and changes of the set do. Nothing here has a clock: the
+//! sweep that takes endpoints back runs when somebody comes by after its time. Source: Envoy `outlier_detection_impl.cc`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::upstream::host::{Detail, Host, Seen, Signal};
 use crate::upstream::model::OutlierDetection;
 
-/// What is known of one endpoint, shared by all workers.
-#[derive(Debug)]
-pub struct Host {
-    address: SocketAddr,
-    active: AtomicU32,
-    ejected: AtomicBool,
-}
-
-impl Host {
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Requests under way.
-    pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// Whether it is set aside.
-    pub fn is_ejected(&self) -> bool {
-        self.ejected.load(Ordering::Relaxed)
-    }
-
-    /// Counts a request as under way until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> ActiveRequest {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        ActiveRequest(Arc::clone(self))
-    }
-}
-
-/// One request under way at an endpoint.
-#[derive(Debug)]
-pub struct ActiveRequest(Arc<Host>);
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What came of one try at an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// A response with this status.
-    Status(u16),
-    /// A gRPC response with this HTTP status and this `grpc-status`.
-    Grpc(u16, u32),
-    /// No connection could be made, or its handshake failed.
-    ConnectFailed,
-    /// The connection, or the stream, was reset before a response.
-    Reset,
-    /// No response in time.
-    Timeout,
-    /// An opaque connection was made.
-    Connected,
-}
+/// Endpoints that were dialled without being in the set: so many are remembered.
+const STRANGERS: usize = 1_024;
+/// Envoy's `max_ejection_time`.
+const LONGEST: Duration = Duration::from_secs(300);
+/// After a long silence so many missed sweeps are made up for; more change nothing.
+const MISSED_SWEEPS: u32 = 64;
 
 /// One ejection, for people to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// Who.
     pub address: SocketAddr,
-    /// Until when; swept some time after that.
+    /// Since when.
+    pub since: Instant,
+    /// Until when; the first sweep after that takes it back.
     pub until: Instant,
-    /// How often before, less what was forgiven.
+    /// The how manieth in a row.
     pub times: u32,
     /// Envoy's name of what was detected: `consecutive_5xx`.
     pub cause: &'static str,
@@ -82,37 +37,234 @@ pub struct Ejection {
 /// The health of a cluster's endpoints as one client identity sees them.
 #[derive(Debug, Default)]
 pub struct Health {
-    hosts: Mutex<HashMap<SocketAddr, Arc<Host>>>,
+    /// Thresholds by [`Signal`]; 0: never.
+    thresholds: [AtomicU32; 3],
+    /// 1: local errors count apart.
+    split: AtomicU32,
+    /// Of endpoints set aside now.
+    ejected: AtomicU32,
+    /// Of failures that would have ejected beyond the percentage.
+    overflow: AtomicU64,
+    /// Changes whenever the set of usable endpoints does.
+    version: AtomicU64,
+    /// Nanoseconds after `epoch`; when the next sweep is due.
+    next_sweep: AtomicU64,
+    epoch: OnceLock<Instant>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    hosts: HashMap<SocketAddr, Arc<Host>>,
+    members: usize,
+    rules: Option<Rules>,
+    /// When the last sweep was.
+    swept: Option<Instant>,
+}
+
+/// Outlier detection with its defaults filled in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rules {
+    interval: Duration,
+    base: Duration,
+    max_percent: u32,
 }
 
 impl Health {
-    /// How endpoints are judged from now on; what is known of them stays.
+    /// How endpoints are judged from now on. `None` takes back whoever is set aside; else what is known of them stays.
     pub fn configure(&self, policy: Option<&OutlierDetection>) {
-        let _ = policy;
+        let thresholds = policy.map_or([0; 3], |policy| {
+            let local = policy.consecutive_local_origin.filter(|limit| *limit > 0).unwrap_or(5);
+            [policy.consecutive_5xx.unwrap_or(5), policy.consecutive_gateway_errors.unwrap_or(0), local]
+        });
+        for (threshold, value) in self.thresholds.iter().zip(thresholds) {
+            threshold.store(value, Ordering::Relaxed);
+        }
+        self.split.store(policy.is_some_and(|policy| policy.split_local_origin).into(), Ordering::Relaxed);
+        let rules = policy.map(Rules::of);
+        let mut table = self.table();
+        if table.rules != rules {
+            table.rules = rules;
+            // The next visitor finds out when the next sweep is due.
+            self.next_sweep.store(0, Ordering::Relaxed);
+        }
+        if rules.is_none() && self.ejected() > 0 {
+            for host in table.hosts.values() {
+                self.take_back(host);
+            }
+        }
     }
 
-    /// What is known of an endpoint.
-    pub fn host(&self, address: SocketAddr) -> Arc<Host> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = hosts.entry(address).or_insert_with(|| {
-            Arc::new(Host { address, active: AtomicU32::new(0), ejected: AtomicBool::new(false) })
-        });
-        Arc::clone(host)
+    /// The endpoints of the cluster from now on. Who stays keeps what is known of it, who left is forgotten.
+    pub fn set_members(&self, members: impl IntoIterator<Item = SocketAddr>, now: Instant) -> Vec<Arc<Host>> {
+        let mut table = self.table();
+        let mut before = std::mem::take(&mut table.hosts);
+        let mut hosts = Vec::new();
+        for address in members {
+            let host = match table.hosts.get(&address).cloned().or_else(|| before.remove(&address)) {
+                Some(host) => host,
+                None => Arc::new(Host::new(address, now)),
+            };
+            table.hosts.insert(address, Arc::clone(&host));
+            hosts.push(host);
+        }
+        table.members = table.hosts.len();
+        for (address, host) in before {
+            let held = Arc::strong_count(&host) > 1 && table.hosts.len() < table.members + STRANGERS;
+            if host.is_ejected() {
+                self.take_back(&host);
+            }
+            if held {
+                table.hosts.insert(address, host);
+            }
+        }
+        self.version.fetch_add(1, Ordering::Release);
+        hosts
+    }
+
+    /// What is known of an endpoint, be it of the set or not.
+    pub fn host(&self, address: SocketAddr, now: Instant) -> Arc<Host> {
+        let mut table = self.table();
+        if let Some(host) = table.hosts.get(&address) {
+            return Arc::clone(host);
+        }
+        if table.hosts.len() >= table.members + STRANGERS {
+            table.hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.is_ejected());
+        }
+        let host = Arc::new(Host::new(address, now));
+        if table.hosts.len() < table.members + STRANGERS {
+            table.hosts.insert(address, Arc::clone(&host));
+        }
+        host
     }
 
     /// Says what came of a try.
     pub fn report(&self, host: &Host, seen: Seen, now: Instant) {
-        let _ = (host, seen, now);
+        let split = self.split.load(Ordering::Relaxed) == 1;
+        let reached = host.count(seen, split, &self.thresholds);
+        for signal in reached.into_iter().flatten() {
+            self.eject(host, signal, now);
+        }
     }
 
-    /// Takes back those whose time is over; cheap when it is not yet time for the next sweep.
-    pub fn sweep(&self, now: Instant) -> Duration {
-        let _ = now;
-        Duration::from_secs(10)
+    fn eject(&self, host: &Host, signal: Signal, now: Instant) {
+        let table = self.table();
+        let Some(rules) = table.rules else { return };
+        let known =
+            table.hosts.get(&host.address()).is_some_and(|known| std::ptr::eq(&raw const **known, host));
+        if known && !host.is_ejected() {
+            let ejected = self.ejected();
+            let total = u32::try_from(table.hosts.len()).unwrap_or(u32::MAX);
+            // One always may be set aside; more, as far as the percentage goes.
+            if ejected == 0 || u64::from(ejected + 1) * 100 <= u64::from(rules.max_percent) * u64::from(total)
+            {
+                let mut detail = host.detail();
+                detail.times += 1;
+                detail.since = Some(now);
+                detail.cause = signal.name();
+                detail.term = (rules.base * detail.times).min(rules.base.max(LONGEST));
+                host.set_ejected(true);
+                self.ejected.fetch_add(1, Ordering::Relaxed);
+                self.version.fetch_add(1, Ordering::Release);
+            } else {
+                self.overflow.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        host.reset(signal);
     }
 
-    /// Who is set aside now.
+    /// Takes back those whose time is over. Costs one comparison until the next sweep is due.
+    pub fn sweep(&self, now: Instant) {
+        let epoch = *self.epoch.get_or_init(|| now);
+        let since = u64::try_from(now.saturating_duration_since(epoch).as_nanos()).unwrap_or(u64::MAX);
+        if since < self.next_sweep.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut table = self.table();
+        let Some(rules) = table.rules else {
+            self.next_sweep.store(u64::MAX, Ordering::Relaxed);
+            return;
+        };
+        let mut last = table.swept.unwrap_or(now);
+        for _ in 0..MISSED_SWEEPS {
+            if last + rules.interval > now {
+                break;
+            }
+            last += rules.interval;
+            self.tick(&table, last);
+        }
+        if last + rules.interval <= now {
+            last = now;
+            self.tick(&table, now);
+        }
+        table.swept = Some(last);
+        let next = (last + rules.interval).saturating_duration_since(epoch).as_nanos();
+        self.next_sweep.store(u64::try_from(next).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn tick(&self, table: &Table, now: Instant) {
+        for host in table.hosts.values() {
+            let over = |detail: &Detail| detail.since.is_some_and(|since| since + detail.term <= now);
+            if host.is_ejected() {
+                let done = over(&host.detail());
+                if done {
+                    self.take_back(host);
+                }
+            }
+            if !host.is_ejected() {
+                let mut detail = host.detail();
+                detail.times = detail.times.saturating_sub(1);
+            }
+        }
+    }
+
+    fn take_back(&self, host: &Host) {
+        if host.is_ejected() {
+            host.set_ejected(false);
+            Signal::ALL.into_iter().for_each(|signal| host.reset(signal));
+            self.ejected.fetch_sub(1, Ordering::Relaxed);
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How many are set aside.
+    pub fn ejected(&self) -> u32 {
+        self.ejected.load(Ordering::Relaxed)
+    }
+
+    /// How often more would have been set aside than may.
+    pub fn overflow(&self) -> u64 {
+        self.overflow.load(Ordering::Relaxed)
+    }
+
+    /// Changes whenever the set of usable endpoints does.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Who is set aside now, by address.
     pub fn ejections(&self) -> Vec<Ejection> {
-        Vec::new()
+        let table = self.table();
+        let mut all: Vec<Ejection> = table.hosts.values().filter_map(|host| host.ejection()).collect();
+        all.sort_by_key(|ejection| ejection.address);
+        all
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rules {
+    fn of(policy: &OutlierDetection) -> Self {
+        let or = |time: Option<Duration>, default| {
+            time.filter(|time| !time.is_zero()).unwrap_or(Duration::from_secs(default))
+        };
+        Self {
+            interval: or(policy.interval, 10),
+            base: or(policy.base_ejection_time, 30),
+            // Istio cannot tell 0 from what is not written.
+            max_percent: policy.max_ejection_percent.filter(|percent| *percent > 0).unwrap_or(10).min(100),
+        }
     }
 }

@@ -13,6 +13,7 @@ mod budget;
 mod cluster;
 mod endpoint;
 mod health;
+mod host;
 mod retry;
 mod state;
 
@@ -20,6 +21,7 @@ pub use balancer::{Balancer, NoEndpoint, PickContext, Picked};
 pub use budget::{Budget, BudgetCounts, BudgetGuard, BudgetKind, BudgetLimits};
 pub use cluster::{Cluster, ClusterKey, Discovery, Resolved};
 pub use endpoint::{Client, Endpoint, Excluded, Exclusion, TlsOrigination, Transport};
-pub use health::{ActiveRequest, Ejection, Health, Host, Seen};
+pub use health::{Ejection, Health};
+pub use host::{ActiveRequest, Host, Seen};
 pub use retry::{Attempted, RetryPolicy};
 pub use state::{ClusterState, ClusterStates};

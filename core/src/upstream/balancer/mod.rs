@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::health::Host;
+use crate::upstream::host::Host;
 use crate::upstream::state::ClusterState;
 
 /// What one choice depends on.
@@ -60,8 +60,8 @@ pub struct Balancer {
 impl Balancer {
     /// For a cluster.
     pub fn new(cluster: Arc<Cluster>, state: Arc<ClusterState>, now: Instant) -> Self {
-        let _ = now;
-        let hosts = cluster.endpoints.iter().map(|endpoint| state.health.host(endpoint.address)).collect();
+        let members = cluster.endpoints.iter().map(|endpoint| endpoint.address);
+        let hosts = state.health.set_members(members, now);
         Self { cluster, state, hosts, turn: AtomicUsize::new(0) }
     }
 
