@@ -46,9 +46,15 @@ impl Purpose {
                 ("prometheus", "prometheus"),
                 ("jq", "jq"),
             ],
-            Self::Bench => {
-                &[("wrk", "wrk"), ("iperf3", "iperf3"), ("haproxy", "haproxy"), ("nginx", "nginx-light")]
-            }
+            Self::Bench => &[
+                ("wrk", "wrk"),
+                ("iperf3", "iperf3"),
+                ("haproxy", "haproxy"),
+                ("nginx", "nginx-light"),
+                ("h2load", "nghttp2-client"),
+                ("curl", "curl"),
+                ("python3", "python3-venv"),
+            ],
             Self::Kernels => &[
                 ("qemu-system-x86_64", "qemu-system-x86"),
                 ("busybox", "busybox-static"),

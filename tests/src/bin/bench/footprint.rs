@@ -22,7 +22,7 @@ pub(crate) const NAMES: &[&str] = &[
     "rss-10000-workloads",
     "start-10000-workloads",
 ];
-const NODES: [&str; 2] = ["node-1", "node-2"];
+pub(crate) const NODES: [&str; 2] = ["node-1", "node-2"];
 const CONNECTIONS: usize = 1_000;
 const WORKLOADS: usize = 10_000;
 
@@ -43,7 +43,8 @@ pub(crate) fn relays_cpu(sandbox: &Sandbox) -> Result<[f64; 2]> {
     Ok([relay("client")?, relay("server")?])
 }
 
-fn cpu_seconds(pid: u32) -> Result<f64> {
+/// User and system time of a process so far.
+pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     // utime and stime are fields 14 and 15; the first after the name is 3. Source: proc_pid_stat(5).
@@ -167,7 +168,12 @@ fn workloads(sandbox: &Sandbox) -> Result<usize> {
 }
 
 fn rss_kib(sandbox: &Sandbox, node: &str) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent(sandbox, node)?))?;
+    rss_of(agent(sandbox, node)?)
+}
+
+/// Resident memory of a process, KiB.
+pub(crate) fn rss_of(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
@@ -188,7 +194,8 @@ fn settled_kib(sandbox: &Sandbox) -> Result<[f64; 2]> {
     now()
 }
 
-fn agent(sandbox: &Sandbox, node: &str) -> Result<u32> {
+/// The process of a node's agent.
+pub(crate) fn agent(sandbox: &Sandbox, node: &str) -> Result<u32> {
     sandbox.agent_pids(node)?.first().copied().with_context(|| format!("no agent on {node}"))
 }
 

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::l7::world::{self as l7, Protocol, World};
 use crate::topology::{Topology, Way};
 
 /// What one round of requests showed.
@@ -32,6 +33,51 @@ pub(crate) fn requests(
     argv.push(format!("http://{}/", topology.http(way)));
     let text = topology.in_client(way, &argv)?;
     parse_wrk(&text).with_context(|| format!("{}: {text}", argv.join(" ")))
+}
+
+/// wrk from the client's pod over kept connections.
+pub(crate) fn wrk(world: &World, way: l7::Way, connections: u32, seconds: u32) -> Result<Requests> {
+    let url = format!("http://{}/", world.authority(way, Protocol::Http1));
+    let argv = format!("wrk -t1 -c{connections} -d{seconds}s --latency {url}");
+    let argv: Vec<String> = argv.split(' ').map(str::to_owned).collect();
+    let text = world.in_client(way, &argv)?;
+    parse_wrk(&text).with_context(|| format!("{}: {text}", argv.join(" ")))
+}
+
+/// h2load from the client's pod, ten streams at once on each connection; requests per second.
+pub(crate) fn h2load(world: &World, way: l7::Way, connections: u32, seconds: u32) -> Result<f64> {
+    let url = format!("http://{}/", world.authority(way, Protocol::Http2));
+    let argv = format!("h2load -t1 -c{connections} -m10 -D{seconds} {url}");
+    h2load_rate(world, way, &argv)
+}
+
+/// h2load with a gRPC message as its body; calls per second.
+pub(crate) fn grpc(world: &World, way: l7::Way, connections: u32, seconds: u32) -> Result<f64> {
+    let url = format!("http://{}/bench.Echo/Call", world.authority(way, Protocol::Grpc));
+    // An empty message: flag and length.
+    let make = "head -c 5 /dev/zero > /tmp/message";
+    let load = format!(
+        "h2load -t1 -c{connections} -m10 -D{seconds} -d /tmp/message -H content-type:application/grpc -H te:trailers {url}"
+    );
+    let argv = ["sh".to_owned(), "-c".to_owned(), format!("{make} && exec {load}")];
+    parse_h2load(&world.in_client(way, &argv)?)
+}
+
+fn h2load_rate(world: &World, way: l7::Way, command: &str) -> Result<f64> {
+    let argv: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    let text = world.in_client(way, &argv)?;
+    parse_h2load(&text).with_context(|| format!("{command}: {text}"))
+}
+
+/// `finished in 1.00s, 12345.60 req/s, 1.20MB/s`, and all of them 2xx.
+fn parse_h2load(text: &str) -> Result<f64> {
+    let line = text.lines().find(|line| line.starts_with("finished in ")).context("not finished")?;
+    let statuses = text.lines().find(|line| line.starts_with("status codes: ")).context("no statuses")?;
+    ensure!(statuses.contains(" 0 3xx, 0 4xx, 0 5xx"), "{statuses}");
+    let rate = line.split(", ").nth(1).and_then(|part| part.strip_suffix(" req/s")).context("no rate")?;
+    let rate = rate.parse()?;
+    ensure!(rate > 0.0, "no request was answered");
+    Ok(rate)
 }
 
 /// iperf3 from the client's pod; bits per second that arrived.
@@ -71,7 +117,7 @@ fn micros(text: &str) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::{micros, parse_wrk};
+    use super::{micros, parse_h2load, parse_wrk};
 
     const WRK: &str = "Running 1s test @ http://10.244.2.2:80/
   1 threads and 16 connections
@@ -94,6 +140,14 @@ Transfer/sec:      3.07MB
         assert!((read.rate - 12970.30).abs() < 0.01 && (read.count - 13100.0).abs() < 0.1);
         assert!((read.p50 - 1100.0).abs() < 0.1 && (read.p99 - 3200.0).abs() < 0.1);
         assert!((micros("250.00us").unwrap() - 250.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn what_h2load_prints_is_read() {
+        let text =
+            "finished in 1.00s, 12345.60 req/s, 1.20MB/s\nstatus codes: 12345 2xx, 0 3xx, 0 4xx, 0 5xx\n";
+        assert!((parse_h2load(text).unwrap() - 12345.6).abs() < 0.01);
+        assert!(parse_h2load(&text.replace(" 0 5xx", " 3 5xx")).is_err());
     }
 
     #[test]

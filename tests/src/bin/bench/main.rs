@@ -11,7 +11,9 @@ use heddle_tests::report::Report;
 
 mod bound;
 mod footprint;
+mod grpc;
 mod hold;
+mod l7;
 mod load;
 mod rounds;
 mod topology;
@@ -19,8 +21,8 @@ mod topology;
 use crate::topology::Topology;
 
 /// A run that takes longer than this is taken down.
-const QUICK: Duration = Duration::from_secs(5 * 60);
-const FULL: Duration = Duration::from_secs(20 * 60);
+const QUICK: Duration = Duration::from_secs(8 * 60);
+const FULL: Duration = Duration::from_secs(40 * 60);
 
 /// Measures.
 #[derive(Debug, Parser)]
@@ -51,6 +53,9 @@ enum Inside {
     /// Open connections, say nothing on them, and end after a while.
     #[command(hide = true)]
     Hold { to: std::net::SocketAddr, count: usize, seconds: u64 },
+    /// Answer every gRPC call on a port with its own message.
+    #[command(hide = true)]
+    Grpc { port: u16 },
 }
 
 impl Options {
@@ -62,13 +67,14 @@ impl Options {
 
 /// Every row, in the order of the report.
 fn names() -> impl Iterator<Item = &'static str> {
-    rounds::NAMES.iter().chain(footprint::NAMES).copied()
+    rounds::NAMES.iter().chain(footprint::NAMES).chain(l7::NAMES).copied()
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     match options.inside {
         Some(Inside::Hold { to, count, seconds }) => return hold::run(to, count, seconds),
+        Some(Inside::Grpc { port }) => return grpc::run(port),
         None if options.list => {
             names().for_each(|name| println!("{name}"));
             return ExitCode::SUCCESS;
@@ -99,8 +105,15 @@ fn measure(options: &Options, report: &mut Report) -> Result<()> {
         "--only {}: no row starts with that; --list shows them",
         options.only.join(" ")
     );
-    println!("bringing up the sandbox \"{}\"", topology::NAME);
     bound::watch(if options.quick { QUICK } else { FULL })?;
+    if options.wants(rounds::NAMES) || options.wants(footprint::NAMES) {
+        layer4(options, report)?;
+    }
+    l7::run(options, report)
+}
+
+fn layer4(options: &Options, report: &mut Report) -> Result<()> {
+    println!("bringing up the sandbox \"{}\"", topology::NAME);
     let mut topology = Topology::up()?;
     if options.keep {
         topology.sandbox.keep();

@@ -109,7 +109,7 @@ fn interleaved<T>(rounds: usize, mut measure: impl FnMut(Way) -> Result<T>) -> R
 }
 
 /// A case that cannot be measured fails its rows and not the others.
-fn keep<T>(measured: Result<T>, names: &[&'static str], report: &mut Report) -> Option<T> {
+pub(crate) fn keep<T>(measured: Result<T>, names: &[&'static str], report: &mut Report) -> Option<T> {
     measured
         .map_err(|error| names.iter().for_each(|name| report.check(name, false, format!("{error:#}"))))
         .ok()
@@ -144,13 +144,13 @@ fn rows<T>(
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn extremes(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(crate) fn extremes(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)))
 }

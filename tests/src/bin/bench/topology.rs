@@ -116,10 +116,10 @@ fn relay(http: &str, bulk: &str) -> String {
 }
 
 /// A manifest on disk, gone when dropped.
-struct Manifest(String);
+pub(crate) struct Manifest(pub(crate) String);
 
 impl Manifest {
-    fn new(text: &str) -> Result<Self> {
+    pub(crate) fn new(text: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("heddle-bench-{}.yaml", std::process::id()));
         fs::write(&path, text).with_context(|| path.display().to_string())?;
         Ok(Self(path.to_str().context("path is not UTF-8")?.to_owned()))
