@@ -9,6 +9,13 @@ use crate::identity::Identity;
 use crate::names::PolicyName;
 use crate::object::ObjectRef;
 
+mod cidr;
+mod request;
+mod template;
+
+pub use cidr::Cidr;
+pub use request::{RequestFacts, RequestMatch};
+
 /// What a matching policy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,24 +88,6 @@ pub struct Match {
     pub request: RequestMatch,
 }
 
-/// AND of fields of a request, each an OR of values; an empty field says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RequestMatch {
-    /// Methods.
-    pub methods: Box<[StringMatch]>,
-    /// None of these.
-    pub not_methods: Box<[StringMatch]>,
-    /// Canonical paths, without the query.
-    pub paths: Box<[StringMatch]>,
-    /// None of these.
-    pub not_paths: Box<[StringMatch]>,
-    /// Authorities, compared without regard to case; a port that the policy does not name is ignored.
-    pub hosts: Box<[StringMatch]>,
-    /// None of these.
-    pub not_hosts: Box<[StringMatch]>,
-}
-
 /// Istio's string match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,14 +100,8 @@ pub enum StringMatch {
     Suffix(String),
     /// `*`: any text but the empty one.
     Presence,
-}
-
-/// A network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Cidr {
-    address: IpAddr,
-    length: u8,
+    /// A path with `{*}` for one segment and `{**}` for any number of them, at the end but for a suffix.
+    Template(String),
 }
 
 /// What policies are asked about.
@@ -134,6 +117,23 @@ pub struct Subject<'a> {
     pub port: u16,
 }
 
+/// What a connection alone says of a rule. In this order "or" is the maximum and "and" the minimum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Truth {
+    /// It does not match, whatever is asked.
+    No,
+    /// The request decides.
+    Depends,
+    /// It matches, whatever is asked.
+    Yes,
+}
+
+impl From<bool> for Truth {
+    fn from(matches: bool) -> Self {
+        if matches { Self::Yes } else { Self::No }
+    }
+}
+
 impl Policy {
     /// A policy of an AuthorizationPolicy, or of what was made into one.
     pub fn new(name: PolicyName, action: Action, rules: Box<[Rule]>) -> Self {
@@ -141,20 +141,62 @@ impl Policy {
         Self { source, name, action, rules }
     }
 
-    /// Whether any rule matches.
-    pub fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.rules.iter().any(|rule| rule.clauses.iter().all(|clause| clause.matches(subject)))
+    /// Whether it asks something of requests.
+    pub fn asks_requests(&self) -> bool {
+        self.rules.iter().any(Rule::asks_requests)
+    }
+
+    /// The first of the rules that match a request.
+    pub fn rule_for(&self, subject: &Subject<'_>, request: &RequestFacts<'_>) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.truth(subject, Some(request), self.action) == Truth::Yes)
+    }
+
+    /// What the connection alone says, and the first rule that says most. An ALLOW rule that asks something of requests
+    /// never says yes: it does not count on traffic that is not HTTP.
+    pub fn of_connection(&self, subject: &Subject<'_>) -> (Truth, usize) {
+        let mut most = (Truth::No, 0);
+        for (index, rule) in self.rules.iter().enumerate() {
+            let mut truth = rule.truth(subject, None, self.action);
+            if self.action == Action::Allow && rule.asks_requests() {
+                truth = truth.min(Truth::Depends);
+            }
+            if truth > most.0 {
+                most = (truth, index);
+            }
+        }
+        most
+    }
+}
+
+impl Rule {
+    fn asks_requests(&self) -> bool {
+        self.clauses.iter().flat_map(|clause| &clause.matches).any(|each| !each.request.is_empty())
+    }
+
+    fn truth(&self, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>, action: Action) -> Truth {
+        let of = |clause: &Clause| clause.truth(subject, request, action);
+        self.clauses.iter().map(of).min().unwrap_or(Truth::Yes)
     }
 }
 
 impl Clause {
-    fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.matches.is_empty() || self.matches.iter().any(|each| each.matches(subject))
+    fn truth(&self, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>, action: Action) -> Truth {
+        let of = |each: &Match| each.truth(subject, request, action);
+        self.matches.iter().map(of).max().unwrap_or(Truth::Yes)
     }
 }
 
 impl Match {
-    fn matches(&self, subject: &Subject<'_>) -> bool {
+    fn truth(&self, subject: &Subject<'_>, request: Option<&RequestFacts<'_>>, action: Action) -> Truth {
+        match request {
+            _ if !self.admits(subject) => Truth::No,
+            _ if self.request.is_empty() => Truth::Yes,
+            None => Truth::Depends,
+            Some(request) => self.request.matches(request, action).into(),
+        }
+    }
+
+    fn admits(&self, subject: &Subject<'_>) -> bool {
         // Nobody matches no text, not even the empty prefix: what asks for an identity wants one.
         let namespace = |want: &StringMatch| subject.identity.is_some_and(|id| want.matches(id.namespace()));
         let principal = |want: &StringMatch| subject.identity.is_some_and(|id| want.matches(&id.principal()));
@@ -184,69 +226,8 @@ impl StringMatch {
             Self::Prefix(want) => text.starts_with(want.as_str()),
             Self::Suffix(want) => text.ends_with(want.as_str()),
             Self::Presence => !text.is_empty(),
+            Self::Template(template) => template::matches(template, text, template::Reading::Strict),
         }
-    }
-}
-
-impl Cidr {
-    /// `None` where the length exceeds the address's. Bits behind the length are dropped; a v4-mapped network of at
-    /// least 96 bits is the v4 network.
-    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
-        let (address, length) = match (address, address.to_canonical()) {
-            (IpAddr::V6(_), canonical @ IpAddr::V4(_)) if length >= 96 => (canonical, length - 96),
-            (written, _) => (written, length),
-        };
-        let address = match address {
-            IpAddr::V4(ip) if length <= 32 => IpAddr::V4((ip.to_bits() & mask4(length)).into()),
-            IpAddr::V6(ip) if length <= 128 => IpAddr::V6((ip.to_bits() & mask6(length)).into()),
-            _ => return None,
-        };
-        Some(Self { address, length })
-    }
-
-    /// Parses `10.0.0.0/8`; without a length, one address.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let length = match length {
-            None => most,
-            // `parse` takes "+8" and "08"; nobody means that.
-            Some(text) => text.parse().ok().filter(|length: &u8| length.to_string() == text)?,
-        };
-        Self::new(address, length)
-    }
-
-    /// Whether the address is inside; a v4-mapped one counts as v4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => net.to_bits() == ip.to_bits() & mask4(self.length),
-            (IpAddr::V6(net), IpAddr::V6(ip)) => net.to_bits() == ip.to_bits() & mask6(self.length),
-            _ => false,
-        }
-    }
-}
-
-impl TryFrom<String> for Cidr {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or_else(|| format!("{text:?} is no network"))
-    }
-}
-
-impl From<Cidr> for String {
-    fn from(cidr: Cidr) -> Self {
-        cidr.to_string()
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
     }
 }
 
@@ -257,16 +238,9 @@ impl fmt::Display for StringMatch {
             Self::Prefix(text) => write!(f, "{text}*"),
             Self::Suffix(text) => write!(f, "*{text}"),
             Self::Presence => f.write_str("*"),
+            Self::Template(text) => f.write_str(text),
         }
     }
-}
-
-fn mask4(length: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)
-}
-
-fn mask6(length: u8) -> u128 {
-    u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
 }
 
 #[cfg(test)]

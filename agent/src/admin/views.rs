@@ -232,6 +232,12 @@ fn match_view(fields: &Match) -> Value {
         ("notDestinationIps", texts(&fields.not_destination_ips)),
         ("destinationPorts", numbers(&fields.destination_ports)),
         ("notDestinationPorts", numbers(&fields.not_destination_ports)),
+        ("methods", texts(&fields.request.methods)),
+        ("notMethods", texts(&fields.request.not_methods)),
+        ("paths", texts(&fields.request.paths)),
+        ("notPaths", texts(&fields.request.not_paths)),
+        ("hosts", texts(&fields.request.hosts)),
+        ("notHosts", texts(&fields.request.not_hosts)),
     ];
     let said = all.into_iter().filter(|(_, values)| !values.is_empty());
     Value::Object(said.map(|(name, values)| (name.to_owned(), Value::Array(values))).collect())
@@ -254,7 +260,7 @@ mod tests {
     use heddle_core::identity::Identity;
     use heddle_core::mtls::MtlsMode;
     use heddle_core::names::{PodUid, PolicyName, WorkloadUid};
-    use heddle_core::policy::{Clause, Rule, StringMatch};
+    use heddle_core::policy::{Clause, RequestMatch, Rule, StringMatch};
     use heddle_core::store::Store;
 
     #[test]
@@ -264,6 +270,10 @@ mod tests {
         let fields = Match {
             principals: [StringMatch::Suffix("/sa/frontend".to_owned())].into(),
             not_destination_ports: [9090].into(),
+            request: RequestMatch {
+                paths: [StringMatch::Template("/items/{*}".to_owned())].into(),
+                ..RequestMatch::default()
+            },
             ..Match::default()
         };
         let clause = Clause { matches: [fields].into() };
@@ -286,7 +296,7 @@ mod tests {
             json!([{
                 "name": "default/only-frontend",
                 "action": "ALLOW",
-                "rules": [[[{ "principals": ["*/sa/frontend"], "notDestinationPorts": [9090] }]]],
+                "rules": [[[{ "principals": ["*/sa/frontend"], "notDestinationPorts": [9090], "paths": ["/items/{*}"] }]]],
                 "pods": ["default/a"],
             }])
         );

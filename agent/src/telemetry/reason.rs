@@ -124,7 +124,7 @@ impl From<&Denied> for Reason {
             Denied::MtlsRequired => Self::MtlsRequired,
             Denied::TrustDomain => Self::TrustDomain,
             Denied::PolicyMissing(_) => Self::PolicyMissing,
-            Denied::DeniedBy(_) => Self::PolicyDenied,
+            Denied::DeniedBy(..) => Self::PolicyDenied,
             Denied::NoAllowMatched => Self::NoAllowMatched,
         }
     }

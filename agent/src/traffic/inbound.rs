@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use heddle_core::authorize::{Flow, authorize};
+use heddle_core::authorize::{Flow, authorize_opaque};
 use heddle_core::snapshot::Snapshot;
 use heddle_core::workload::{LocalWorkload, Service};
 use http::{Request, Response, StatusCode};
@@ -132,7 +132,7 @@ async fn open<N: PodNetwork>(
     let local = worker.rules.of(&pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
     let local = &*local;
     outcome.classify(labels(&snapshot, local, &flow));
-    let permit = authorize(&snapshot, local, &flow)?;
+    let permit = authorize_opaque(&snapshot, local, &flow)?;
     let dialling = pin!(dial::application(&worker.network, &worker.limits, pod, permit, client));
     let socket = registration.run(dialling).await?;
     Ok((socket, registration))

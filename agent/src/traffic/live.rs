@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use heddle_core::authorize::{Flow, Peer, authorize};
+use heddle_core::authorize::{Flow, Peer, authorize_opaque};
 use heddle_core::names::PodUid;
 use heddle_core::snapshot::Snapshot;
 use prometheus::IntGauge;
@@ -98,7 +98,7 @@ impl LiveTable {
             let Some(flow) = &entry.facts.flow else { continue };
             let allowed = snapshot
                 .local(&entry.facts.pod)
-                .is_some_and(|local| !local.enrolled || authorize(snapshot, local, flow).is_ok());
+                .is_some_and(|local| !local.enrolled || authorize_opaque(snapshot, local, flow).is_ok());
             if !allowed {
                 entry.close(Reason::Revoked);
             }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use heddle_core::authorize::{Flow, Peer, authorize};
+use heddle_core::authorize::{Flow, Peer, authorize_opaque};
 
 use super::copy::{self, Broken, Tally};
 use super::dial;
@@ -53,7 +53,7 @@ async fn proceed<N: PodNetwork>(
     let local = worker.rules.of(&pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
     let local = &*local;
     outcome.classify(labels(&snapshot, local, &flow));
-    let permit = authorize(&snapshot, local, &flow)?;
+    let permit = authorize_opaque(&snapshot, local, &flow)?;
     drop(snapshot);
     let meter = outcome.meter();
     let dialling = Box::pin(dial::application(&worker.network, &worker.limits, pod, permit, client));

@@ -113,12 +113,12 @@ fn asked(fields: Match, known: bool) -> bool {
     let clause = Clause { matches: Box::new([fields]) };
     let rule = Rule { clauses: Box::new([clause]) };
     let policy = Policy::new(PolicyName::new("a/p"), Action::Allow, Box::new([rule]));
-    policy.matches(&Subject {
+    policy.of_connection(&Subject {
         identity: known.then_some(&identity),
         source: ip("10.0.0.1"),
         destination: ip("10.0.0.2"),
         port: 80,
-    })
+    }) == (Truth::Yes, 0)
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn each_field_restricts_and_its_negation_excludes() {
 fn a_policy_without_rules_matches_nothing_and_an_empty_rule_everything() {
     let subject = Subject { identity: None, source: ip("::1"), destination: ip("::2"), port: 1 };
     let policy = |rules: Box<[Rule]>| Policy::new(PolicyName::new("a/p"), Action::Deny, rules);
-    assert!(!policy(Box::new([])).matches(&subject));
-    assert!(policy(Box::new([Rule::default()])).matches(&subject));
+    assert_eq!(policy(Box::new([])).of_connection(&subject).0, Truth::No);
+    assert_eq!(policy(Box::new([Rule::default()])).of_connection(&subject).0, Truth::Yes);
     let empty_clause = Rule { clauses: Box::new([Clause::default()]) };
-    assert!(policy(Box::new([empty_clause])).matches(&subject));
+    assert_eq!(policy(Box::new([empty_clause])).of_connection(&subject).0, Truth::Yes);
 }
