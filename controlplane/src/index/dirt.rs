@@ -22,7 +22,11 @@ impl Dirt {
     /// Marks what depends on `key`, whose object is or was `input`. The world has the new object already.
     pub(super) fn mark(&mut self, world: &World, key: &Key, input: &Input) {
         match input {
-            Input::Namespace(_) => self.namespace(world, &key.name),
+            Input::Namespace(_) => {
+                self.namespace(world, &key.name);
+                let services = world.within(InputKind::Service, &key.name);
+                self.services.extend(services.map(|(service, _)| service.clone()));
+            }
             Input::Node(_) => {
                 let pods = world.of_kind(InputKind::Pod);
                 let there =
@@ -54,7 +58,10 @@ impl Dirt {
                 self.neighbours(world, input);
             }
             Input::ServiceAccount => {}
-            Input::MeshConfig(_) => self.mesh = true,
+            Input::MeshConfig(_) => {
+                self.mesh = true;
+                self.pods.extend(world.of_kind(InputKind::Pod).map(|(pod, _)| pod.clone()));
+            }
             Input::PeerAuthentication(_) | Input::Denial(_) => {
                 self.denials.insert(key.clone());
                 if key.kind == InputKind::PeerAuthentication {

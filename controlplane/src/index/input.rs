@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use heddle_core::mtls::MtlsMode;
+use heddle_core::store::MeshTraffic;
+use heddle_core::workload::L7Mode;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -142,6 +144,10 @@ pub struct ServiceInput {
     pub publish_not_ready: bool,
     /// An alias of a name outside: it has no endpoints and no address.
     pub external_name: bool,
+    /// Label `heddle.dev/l7`.
+    pub l7: Option<L7Mode>,
+    /// Annotation `networking.istio.io/exportTo`, as written; empty: all.
+    pub export_to: Vec<String>,
 }
 
 /// A TCP port of a service.
@@ -189,10 +195,14 @@ pub struct SliceEndpoint {
 }
 
 /// Fields of the mesh config that are served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshConfigInput {
     /// `outboundTrafficPolicy.mode: REGISTRY_ONLY`.
     pub registry_only: bool,
+    /// `heddle.dev/l7`.
+    pub l7: L7Mode,
+    /// How traffic is treated where no object says otherwise.
+    pub traffic: MeshTraffic,
 }
 
 /// A PeerAuthentication.

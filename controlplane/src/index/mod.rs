@@ -8,6 +8,7 @@
 mod denial;
 mod dirt;
 pub mod input;
+pub mod l7;
 pub mod naming;
 mod output;
 pub mod peer_authentication;
@@ -21,6 +22,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use heddle_core::store::MeshTraffic;
 use heddle_proto::heddle::v1::Mesh;
 use heddle_proto::istio::workload::Address;
 
@@ -180,7 +182,8 @@ impl Index {
     fn compute_service(&mut self, key: &Key) {
         let domain = &self.settings.cluster_domain;
         let service = self.world.service(&key.namespace, &key.name);
-        let resource = service.and_then(|service| service::resource(key, service, domain));
+        let l7 = service.and_then(|service| service.l7).or_else(|| self.world.namespace_l7(&key.namespace));
+        let resource = service.and_then(|service| service::resource(key, service, l7, domain));
         let name = service::resource_name(key, domain);
         self.output.put_address(&name, resource.as_ref().map(Resource::of));
     }
@@ -226,18 +229,23 @@ impl Index {
     }
 
     fn compute_mesh(&mut self) {
-        let settings = self.settings.clone();
+        let (settings, config) = (self.settings.clone(), self.world.mesh_config());
+        let traffic = Some(&config.traffic).filter(|traffic| **traffic != MeshTraffic::default());
         let mesh = Mesh {
             trust_domain: settings.trust_domain,
             cluster_domain: settings.cluster_domain,
             pod_cidrs: settings.pod_cidrs,
             service_cidrs: settings.service_cidrs,
             trust_bundle: settings.trust_bundle,
-            registry_only: self.world.mesh_config().registry_only,
-            traffic: Vec::new(),
+            registry_only: config.registry_only,
+            traffic: traffic.map(json).unwrap_or_default(),
         };
         self.output.put_mesh(Resource::of(&mesh));
     }
+}
+
+fn json(model: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(model).expect("the keys of every map of the model are texts or numbers")
 }
 
 #[cfg(test)]

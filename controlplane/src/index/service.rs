@@ -1,13 +1,20 @@
 //! The wire form of services, and their ports at an endpoint.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use heddle_core::workload::L7Mode;
+use heddle_proto::heddle::v1::ServiceExtension;
 use heddle_proto::istio::workload::load_balancing::HealthPolicy;
 use heddle_proto::istio::workload::{
-    Address, AppProtocol, IpFamilies, LoadBalancing, NetworkAddress, Port, PortList, Service, address,
+    Address, AppProtocol, Extension, IpFamilies, LoadBalancing, NetworkAddress, Port, PortList, Service,
+    address,
 };
+use heddle_proto::type_url;
+use prost::Message;
 
 use super::input::{Key, PodInput, ServiceInput, SliceInput, TargetPort};
+use super::l7;
 
 /// `<name>.<namespace>.svc.<cluster domain>`.
 pub(super) fn hostname(key: &Key, cluster_domain: &str) -> String {
@@ -20,7 +27,12 @@ pub(super) fn resource_name(key: &Key, cluster_domain: &str) -> String {
 }
 
 /// The resource of a service; none for an alias of an outside name.
-pub(super) fn resource(key: &Key, service: &ServiceInput, cluster_domain: &str) -> Option<Address> {
+pub(super) fn resource(
+    key: &Key,
+    service: &ServiceInput,
+    l7: Option<L7Mode>,
+    cluster_domain: &str,
+) -> Option<Address> {
     if service.external_name {
         return None;
     }
@@ -44,9 +56,33 @@ pub(super) fn resource(key: &Key, service: &ServiceInput, cluster_domain: &str) 
         load_balancing,
         ip_families: families(&service.addresses).into(),
         canonical: true,
+        extensions: extension(l7, export_to(&key.namespace, &service.export_to)).into_iter().collect(),
         ..Service::default()
     };
     Some(Address { r#type: Some(address::Type::Service(service)) })
+}
+
+/// Namespaces that see it, as on the wire: none are all. `~` stays: no namespace is called so.
+pub(super) fn export_to(namespace: &str, written: &[String]) -> Vec<String> {
+    if written.iter().any(|word| word == "*") {
+        return Vec::new();
+    }
+    let resolved = written.iter().map(|word| if word == "." { namespace } else { word });
+    let sorted: BTreeSet<&str> = resolved.filter(|word| !word.is_empty()).collect();
+    sorted.into_iter().map(str::to_owned).collect()
+}
+
+/// What Istio's message has no field for, where there is something to say.
+pub(super) fn extension(l7: Option<L7Mode>, export_to: Vec<String>) -> Option<Extension> {
+    let extension = ServiceExtension { l7: l7.map(|mode| l7::wire(mode).into()), export_to };
+    if extension == ServiceExtension::default() {
+        return None;
+    }
+    let config = prost_types::Any {
+        type_url: type_url::SERVICE_EXTENSION_URL.to_owned(),
+        value: extension.encode_to_vec(),
+    };
+    Some(Extension { name: type_url::SERVICE_EXTENSION.to_owned(), config: Some(config) })
 }
 
 /// The ports of a service at one of its pods; a named port that the pod does not have is left out.

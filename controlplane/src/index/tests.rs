@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use heddle_core::mtls::MtlsMode;
-use heddle_proto::heddle::v1::{LocalWorkload, MtlsMode as WireMode, WorkloadExtension};
+use heddle_core::workload::L7Mode;
+use heddle_proto::heddle::v1::{
+    L7Mode as WireL7, LocalWorkload, MtlsMode as WireMode, ServiceExtension, WorkloadExtension,
+};
 use heddle_proto::istio::security::{Action, Authorization};
 use heddle_proto::istio::workload::address::Type;
 use heddle_proto::istio::workload::{Address, NetworkMode, TunnelProtocol, Workload, WorkloadStatus};
@@ -14,6 +17,7 @@ use prost::Message;
 use super::input::*;
 use super::*;
 
+mod l7;
 mod property;
 mod strict;
 

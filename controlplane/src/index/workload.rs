@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
-use heddle_proto::heddle::v1::{L7Mode, LocalWorkload, MtlsMode as WireMode, WorkloadExtension};
+use heddle_proto::heddle::v1::{LocalWorkload, MtlsMode as WireMode, WorkloadExtension};
 use heddle_proto::istio::workload::{
     Address, Extension, Locality, NetworkMode, PortList, TunnelProtocol, Workload, WorkloadStatus, address,
 };
@@ -14,7 +14,7 @@ use prost::Message;
 use super::input::{Key, PodInput, ServiceInput, SliceEndpoint, SliceInput};
 use super::peer_authentication::Effective;
 use super::world::World;
-use super::{Settings, denial, naming, service, strict};
+use super::{Settings, denial, l7, naming, service, strict};
 
 /// What is known of a pod before it is put on the wire.
 pub(super) struct View<'a> {
@@ -109,7 +109,7 @@ pub(super) fn local(world: &World, settings: &Settings, view: &View<'_>) -> Opti
         port_mtls_modes: exceptions.map(|(port, mode)| (u32::from(*port), wire(*mode).into())).collect(),
         authorization_policies: denials.iter().map(|(key, _)| denial::policy_name(key)).collect(),
         labels: pod.labels.clone(),
-        l7: L7Mode::L7Auto.into(),
+        l7: l7::wire(world.pod_l7(key, pod)).into(),
     })
 }
 

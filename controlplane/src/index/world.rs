@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use super::input::{DenialInput, Input, InputKind, Key, Labels, MeshConfigInput, NodeInput, PodInput};
 use super::input::{PeerAuthenticationInput, ServiceInput, SliceInput};
 use super::peer_authentication::{self, Candidate, Effective};
-use super::selector;
+use super::{l7, selector};
 use heddle_api::enrolment;
+use heddle_core::workload::L7Mode;
 
 /// Every object by key, which sorts by kind, namespace and name.
 #[derive(Clone, Debug, Default)]
@@ -151,11 +152,27 @@ impl World {
     /// Whether the labels want this pod in the mesh.
     pub(super) fn enrolled(&self, key: &Key, pod: &PodInput) -> bool {
         let empty = Labels::new();
-        let namespace = match self.objects.get(&Key::new(InputKind::Namespace, "", &key.namespace)) {
-            Some(Input::Namespace(labels)) => labels,
-            _ => &empty,
-        };
+        let namespace = self.namespace(&key.namespace).unwrap_or(&empty);
         enrolment::pod_enrolled(namespace, &pod.labels, pod.host_network)
+    }
+
+    /// Labels of a namespace.
+    fn namespace(&self, name: &str) -> Option<&Labels> {
+        match self.objects.get(&Key::new(InputKind::Namespace, "", name)) {
+            Some(Input::Namespace(labels)) => Some(labels),
+            _ => None,
+        }
+    }
+
+    /// What a namespace says about where requests are seen.
+    pub(super) fn namespace_l7(&self, name: &str) -> Option<L7Mode> {
+        l7::of(self.namespace(name)?)
+    }
+
+    /// Where requests from and to a pod are seen.
+    pub(super) fn pod_l7(&self, key: &Key, pod: &PodInput) -> L7Mode {
+        let said = l7::of(&pod.labels).or_else(|| self.namespace_l7(&key.namespace));
+        said.unwrap_or_else(|| self.mesh_config().l7)
     }
 
     /// The mTLS policy in force for a pod.

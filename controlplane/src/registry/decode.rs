@@ -2,8 +2,11 @@
 
 use heddle_api::diagnostic::Severity;
 use heddle_api::manifest;
+use heddle_api::mesh::{self, L7, MeshConfig};
 use heddle_api::object::Object;
 use heddle_api::security::PeerAuthentication;
+use heddle_core::store::MeshTraffic;
+use heddle_core::workload::L7Mode;
 use serde_json::Value;
 
 use super::{Verdict, kubernetes};
@@ -90,24 +93,25 @@ fn peer_authentication(object: &Object) -> Read {
 }
 
 fn mesh_config(object: &Object) -> Read {
-    if object.namespace.as_deref() != Some("heddle-system") || object.name != "heddle" {
+    if !mesh::is_mesh_config(object) {
         return Ok(None);
     }
-    let Some(text) = object.value.pointer("/data/mesh").and_then(Value::as_str) else {
-        return Ok(Some((Input::MeshConfig(MeshConfigInput::default()), String::new())));
+    let text = object.value.pointer("/data/mesh").and_then(Value::as_str).unwrap_or_default();
+    let (config, problems) = MeshConfig::parse(text);
+    let texts = |severity| {
+        let found = problems.iter().filter(move |problem| problem.severity == severity);
+        let texts = found.map(|problem| format!("data.mesh: {}: {}", problem.path, problem.message));
+        texts.collect::<Vec<_>>().join("; ")
     };
-    let config: Value = serde_saphyr::from_str(text).map_err(|error| format!("data.mesh: {error}"))?;
-    let mode = config.pointer("/outboundTrafficPolicy/mode").and_then(Value::as_str);
-    let registry_only = match mode {
-        None | Some("ALLOW_ANY") => false,
-        Some("REGISTRY_ONLY") => true,
-        Some(other) => {
-            return Err(format!(
-                "data.mesh: outboundTrafficPolicy.mode is {other:?}; write ALLOW_ANY or REGISTRY_ONLY"
-            ));
-        }
+    let Some(config) = config else { return Err(texts(Severity::Error)) };
+    let l7 = match config.l7.unwrap_or_default() {
+        L7::Auto => L7Mode::Auto,
+        L7::Rules => L7Mode::Rules,
+        L7::Never => L7Mode::Never,
     };
-    Ok(Some((Input::MeshConfig(MeshConfigInput { registry_only }), String::new())))
+    let input =
+        MeshConfigInput { registry_only: config.registry_only(), l7, traffic: MeshTraffic::default() };
+    Ok(Some((Input::MeshConfig(input), texts(Severity::Warning))))
 }
 
 /// A security object that is not served denies what it selects, unless it asks only to be tried.

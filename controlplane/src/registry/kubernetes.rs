@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::index::input::{
     Input, NodeInput, PodInput, ServiceInput, ServicePort, SliceEndpoint, SliceInput, TargetPort,
 };
+use crate::index::l7;
 
 /// Reads an object; `None` for kinds that the index does not know.
 pub(super) fn read(object: &Object) -> Result<Option<(Input, String)>, String> {
@@ -22,7 +23,7 @@ pub(super) fn read(object: &Object) -> Result<Option<(Input, String)>, String> {
         ("", "ServiceAccount") => Input::ServiceAccount,
         ("", "Node") => Input::Node(node(&object.typed().map_err(wrong)?)),
         ("", "Pod") => Input::Pod(Box::new(pod(object, &object.typed().map_err(wrong)?)?)),
-        ("", "Service") => Input::Service(service(object.typed::<Service>().map_err(wrong)?)?),
+        ("", "Service") => Input::Service(service(object, object.typed::<Service>().map_err(wrong)?)?),
         ("discovery.k8s.io", "EndpointSlice") => {
             Input::EndpointSlice(slice(&object.typed().map_err(wrong)?)?)
         }
@@ -87,8 +88,9 @@ fn container_ports(container: &Container) -> impl Iterator<Item = (String, u16)>
     })
 }
 
-fn service(service: Service) -> Result<ServiceInput, String> {
+fn service(object: &Object, service: Service) -> Result<ServiceInput, String> {
     let spec = service.spec.unwrap_or_default();
+    let export_to = object.annotations().remove("networking.istio.io/exportTo").unwrap_or_default();
     Ok(ServiceInput {
         addresses: cluster_ips(&spec)?,
         ports: spec
@@ -122,6 +124,13 @@ fn service(service: Service) -> Result<ServiceInput, String> {
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         selector: spec.selector.unwrap_or_default(),
+        l7: l7::of(&object.labels()),
+        export_to: export_to
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect(),
     })
 }
 
