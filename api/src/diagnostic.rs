@@ -21,6 +21,17 @@ pub enum Severity {
 /// | code | condition |
 /// |---|---|
 /// | IST0106 | the object breaks its schema: a misspelt field, a wrong type, a value that is not allowed |
+/// | IST0101 | a host, subset, port, Service, delegate or Secret that is named is not there |
+/// | IST0109 | several VirtualServices of the mesh have one host |
+/// | IST0112 | a destination names no port of a Service that has several |
+/// | IST0122 | a regular expression that cannot be compiled, or is too large |
+/// | IST0127 | a selector that no pod has |
+/// | IST0128 | TLS to a host without a certificate authority to check its certificate by |
+/// | IST0129 | the same, for one port |
+/// | IST0130 | a rule that no request reaches |
+/// | IST0131 | a match that an earlier rule has |
+/// | IST0133 | taken, with something that is better written otherwise |
+/// | IST0134 | a ServiceEntry without addresses for a port that is not HTTP or TLS |
 /// | HDL0001 | the document is neither YAML nor JSON, or not an object |
 /// | HDL0002 | the kind or its version is not known |
 /// | HDL0003 | the kind is known and not served yet: stored, and without effect (or denying what it selects) |
@@ -33,6 +44,28 @@ pub enum Severity {
 pub enum Code {
     #[serde(rename = "IST0106")]
     Schema,
+    #[serde(rename = "IST0101")]
+    NotFound,
+    #[serde(rename = "IST0109")]
+    ConflictingHosts,
+    #[serde(rename = "IST0112")]
+    PortRequired,
+    #[serde(rename = "IST0122")]
+    InvalidRegexp,
+    #[serde(rename = "IST0127")]
+    NoWorkload,
+    #[serde(rename = "IST0128")]
+    NoVerification,
+    #[serde(rename = "IST0129")]
+    NoVerificationOfPort,
+    #[serde(rename = "IST0130")]
+    UnreachableRule,
+    #[serde(rename = "IST0131")]
+    IneffectiveMatch,
+    #[serde(rename = "IST0133")]
+    SchemaWarning,
+    #[serde(rename = "IST0134")]
+    AddressesRequired,
     #[serde(rename = "HDL0001")]
     Syntax,
     #[serde(rename = "HDL0002")]
@@ -54,6 +87,17 @@ impl Code {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Schema => "IST0106",
+            Self::NotFound => "IST0101",
+            Self::ConflictingHosts => "IST0109",
+            Self::PortRequired => "IST0112",
+            Self::InvalidRegexp => "IST0122",
+            Self::NoWorkload => "IST0127",
+            Self::NoVerification => "IST0128",
+            Self::NoVerificationOfPort => "IST0129",
+            Self::UnreachableRule => "IST0130",
+            Self::IneffectiveMatch => "IST0131",
+            Self::SchemaWarning => "IST0133",
+            Self::AddressesRequired => "IST0134",
             Self::Syntax => "HDL0001",
             Self::UnknownKind => "HDL0002",
             Self::NotServed => "HDL0003",

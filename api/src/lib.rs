@@ -10,12 +10,16 @@
 #![forbid(unsafe_code)]
 
 pub mod diagnostic;
+mod duration;
 pub mod enrolment;
 pub mod kind;
 pub mod manifest;
 pub mod mesh;
 pub mod names;
+pub mod normalised;
 pub mod object;
+mod report;
+pub mod route;
 mod rules;
 pub mod security;
 pub mod strict;

@@ -1,6 +1,7 @@
 //! The table of kinds: Kubernetes' own that a sandbox runs, Gateway API's, Istio's.
 
 use super::{Check, KindInfo};
+use crate::route::virtual_service;
 use crate::security::check_peer_authentication;
 use crate::strict::{metadata_only, schema};
 use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery};
@@ -36,7 +37,8 @@ pub static KINDS: &[KindInfo] = &[
     gateway("TLSRoute", "tlsroutes", &[], &["v1", "v1alpha3", "v1alpha2"]),
     gateway("TCPRoute", "tcproutes", &[], &["v1alpha2"]),
     gateway("ReferenceGrant", "referencegrants", &["refgrant"], &["v1", "v1beta1"]),
-    istio("networking.istio.io", ISTIO, "VirtualService", "virtualservices", &["vs"]),
+    istio("networking.istio.io", ISTIO, "VirtualService", "virtualservices", &["vs"])
+        .served_by(virtual_service::check),
     istio("networking.istio.io", ISTIO, "DestinationRule", "destinationrules", &["dr"]),
     istio("networking.istio.io", ISTIO, "Gateway", "gateways", &["gw"]),
     istio("networking.istio.io", ISTIO, "Sidecar", "sidecars", &[]),
