@@ -6,10 +6,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod grpc;
+mod hostile;
+mod http;
 mod load;
 mod peer;
 mod raw;
 mod stream;
+mod websocket;
+mod wire;
 
 /// Network probes for Heddle's demo and tests.
 #[derive(Debug, Parser)]
@@ -36,6 +41,39 @@ enum Probe {
     StreamClient(stream::Client),
     /// Sends HTTP requests at a steady rate and prints what came back as JSON.
     Load(load::Load),
+    /// Answers HTTP requests as their query asks, and says what arrived.
+    HttpServer(http::server::Server),
+    /// Sends HTTP requests, many at a time, and prints what came back as JSON.
+    Requests(http::client::Requests),
+    /// Answers gRPC calls of every kind.
+    GrpcServer {
+        /// Port, on every address of the pod.
+        #[arg(long, default_value_t = 7070)]
+        port: u16,
+        /// What it calls itself.
+        #[arg(long, default_value = "v1")]
+        version: String,
+    },
+    /// Makes gRPC calls and prints what came back as JSON.
+    GrpcClient(grpc::Client),
+    /// Echoes WebSocket messages.
+    WebsocketServer {
+        /// Port, on every address of the pod.
+        #[arg(long, default_value_t = 7002)]
+        port: u16,
+    },
+    /// Opens a WebSocket and prints what came back as JSON.
+    WebsocketClient {
+        /// `ws://HOST:PORT/PATH`.
+        to: String,
+        /// Texts to send.
+        #[arg(long, default_value_t = 3)]
+        count: u32,
+    },
+    /// Sends bytes as written and prints what came back as JSON.
+    Wire(wire::Wire),
+    /// Does what a peer must not, and prints how it ended as JSON.
+    Hostile(hostile::Hostile),
     /// Sends SYNs with a source address of one's choice.
     RawSyn {
         /// Claimed source.
@@ -60,6 +98,14 @@ fn main() -> ExitCode {
         Probe::StreamServer { port } => stream::serve(port),
         Probe::StreamClient(client) => client.run(),
         Probe::Load(load) => load.run(),
+        Probe::HttpServer(server) => server.run(),
+        Probe::Requests(requests) => requests.run(),
+        Probe::GrpcServer { port, version } => grpc::serve(port, version),
+        Probe::GrpcClient(client) => client.run(),
+        Probe::WebsocketServer { port } => websocket::serve(port),
+        Probe::WebsocketClient { to, count } => websocket::connect(&to, count),
+        Probe::Wire(wire) => wire.run(),
+        Probe::Hostile(hostile) => hostile.run(),
         Probe::RawSyn { source, destination, port, count } => raw::send(source, destination, port, count),
     };
     match result {

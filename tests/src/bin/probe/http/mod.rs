@@ -1,0 +1,5 @@
+//! HTTP/1.1 and HTTP/2: a server that answers as it is asked, and a client that counts what came back.
+
+pub(crate) mod answer;
+pub(crate) mod client;
+pub(crate) mod server;
