@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod control;
 pub mod datapath;
+pub mod http;
 pub mod identity;
 pub mod options;
 pub mod pod;

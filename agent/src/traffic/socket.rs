@@ -57,6 +57,11 @@ impl Socket {
         &self.stream
     }
 
+    /// The same, to read and write.
+    pub fn stream_mut(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     /// Its two directions.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         self.stream.split()
