@@ -9,6 +9,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod authorization;
 pub mod diagnostic;
 mod duration;
 pub mod enrolment;

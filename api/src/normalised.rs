@@ -11,6 +11,19 @@ use crate::diagnostic::{Problem, Severity};
 use crate::report::Notes;
 use crate::strict;
 
+/// Types of an API as written: every field may be missing, and what the API does not know is found by the strict reader.
+macro_rules! written {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+            #[serde(rename_all = "camelCase", default)]
+            pub(crate) struct $name { $(pub(crate) $field: $type),* }
+        )*
+    };
+}
+pub(crate) use written;
+
 /// What an object's meaning depends on beside itself.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -91,6 +104,11 @@ impl<S: DeserializeOwned + Default> Resource<S> {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The value of an annotation.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
     /// Seconds since 1970; an object that was not stored yet is the youngest.

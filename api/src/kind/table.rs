@@ -1,6 +1,7 @@
 //! The table of kinds: Kubernetes' own that a sandbox runs, Gateway API's, Istio's.
 
 use super::{Check, KindInfo};
+use crate::authorization;
 use crate::route::virtual_service;
 use crate::security::check_peer_authentication;
 use crate::strict::{metadata_only, schema};
@@ -46,7 +47,9 @@ pub static KINDS: &[KindInfo] = &[
     istio("networking.istio.io", ISTIO, "WorkloadEntry", "workloadentries", &["we"]),
     istio("security.istio.io", SECURITY, "PeerAuthentication", "peerauthentications", &["pa"])
         .served_by(check_peer_authentication),
-    istio("security.istio.io", SECURITY, "AuthorizationPolicy", "authorizationpolicies", &["ap"]).secures(),
+    istio("security.istio.io", SECURITY, "AuthorizationPolicy", "authorizationpolicies", &["ap"])
+        .secures()
+        .served_by(authorization::check),
     istio("security.istio.io", SECURITY, "RequestAuthentication", "requestauthentications", &["ra"])
         .secures(),
     istio("telemetry.istio.io", &["v1", "v1alpha1"], "Telemetry", "telemetries", &["telemetry"]),

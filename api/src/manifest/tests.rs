@@ -140,7 +140,7 @@ fn a_namespace_on_an_object_that_has_none_is_taken_off_with_a_warning() {
 
 #[test]
 fn kinds_that_are_not_served_yet_are_taken_with_a_warning() {
-    let text = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\nspec: {rules: []}\n";
+    let text = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: a}\nspec: {jwtRules: []}\n";
     let parsed = parse("f", text);
     assert_eq!((parsed.objects.len(), parsed.diagnostics.len()), (1, 1));
     let found = &parsed.diagnostics[0];

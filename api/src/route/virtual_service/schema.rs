@@ -7,17 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-macro_rules! written {
-    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-            #[serde(rename_all = "camelCase", default)]
-            pub(crate) struct $name { $(pub(crate) $field: $type),* }
-        )*
-    };
-}
-pub(crate) use written;
+use crate::normalised::written;
 
 pub(crate) type Texts = BTreeMap<String, String>;
 
