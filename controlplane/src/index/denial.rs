@@ -2,7 +2,7 @@
 
 use heddle_proto::istio::security::{Action, Authorization, Rule, Scope};
 
-use super::input::{DenialInput, InputKind, Key};
+use super::input::{InputKind, Key, Selection};
 use super::peer_authentication::is_root;
 
 /// `<namespace>/<name>`; kinds other than AuthorizationPolicy are prefixed, so that equal names do not meet.
@@ -11,28 +11,32 @@ pub(super) fn policy_name(key: &Key) -> String {
 }
 
 /// Whether the policy is bound to workloads one by one, and not by its namespace.
-pub(super) fn by_selector(denial: &DenialInput) -> bool {
-    denial.services.is_some() || !denial.selector.is_empty()
+pub(super) fn by_selector(selection: &Selection) -> bool {
+    selection.services.is_some() || !selection.selector.is_empty()
 }
 
 /// DENY with one rule that matches everything.
-pub(super) fn resource(key: &Key, denial: &DenialInput) -> Authorization {
-    let scope = match (by_selector(denial), is_root(&key.namespace)) {
-        (true, _) => Scope::WorkloadSelector,
-        (false, true) => Scope::Global,
-        (false, false) => Scope::Namespace,
-    };
+pub(super) fn resource(key: &Key, denial: &Selection) -> Authorization {
     Authorization {
         name: short_name(key),
         namespace: key.namespace.to_string(),
-        scope: scope.into(),
+        scope: scope(key, denial).into(),
         action: Action::Deny.into(),
         rules: vec![Rule { clauses: Vec::new() }],
         ..Authorization::default()
     }
 }
 
-fn short_name(key: &Key) -> String {
+/// How far a policy reaches.
+pub(super) fn scope(key: &Key, selection: &Selection) -> Scope {
+    match (by_selector(selection), is_root(&key.namespace)) {
+        (true, _) => Scope::WorkloadSelector,
+        (false, true) => Scope::Global,
+        (false, false) => Scope::Namespace,
+    }
+}
+
+pub(super) fn short_name(key: &Key) -> String {
     match key.kind {
         InputKind::RequestAuthentication => format!("requestauthentication.{}", key.name),
         InputKind::PeerAuthentication => format!("peerauthentication.{}", key.name),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::input::{Input, InputKind, Key};
+use super::input::{Input, InputKind, Key, Labels};
 use super::peer_authentication::is_root;
 use super::selector;
 use super::world::{World, addresses};
@@ -14,7 +14,14 @@ pub(super) struct Dirt {
     pub(super) pods: BTreeSet<Key>,
     pub(super) services: BTreeSet<Key>,
     pub(super) slices: BTreeSet<Key>,
-    pub(super) denials: BTreeSet<Key>,
+    /// Security objects of every kind.
+    pub(super) policies: BTreeSet<Key>,
+    /// VirtualServices and DestinationRules.
+    pub(super) traffic: BTreeSet<Key>,
+    /// Routes of the Gateway API.
+    pub(super) routes: BTreeSet<Key>,
+    pub(super) entries: BTreeSet<Key>,
+    pub(super) workload_entries: BTreeSet<Key>,
     pub(super) mesh: bool,
 }
 
@@ -26,6 +33,8 @@ impl Dirt {
                 self.namespace(world, &key.name);
                 let services = world.within(InputKind::Service, &key.name);
                 self.services.extend(services.map(|(service, _)| service.clone()));
+                let entries = world.within(InputKind::ServiceEntry, &key.name);
+                self.entries.extend(entries.map(|(entry, _)| entry.clone()));
             }
             Input::Node(_) => {
                 let pods = world.of_kind(InputKind::Pod);
@@ -40,11 +49,7 @@ impl Dirt {
             Input::Service(service) => {
                 self.services.insert(key.clone());
                 if !service.selector.is_empty() {
-                    let pods = world.within(InputKind::Pod, &key.namespace);
-                    self.pods.extend(pods.filter_map(|(pod, input)| {
-                        let selected = matches!(input, Input::Pod(held) if selector::selects(&service.selector, &held.labels));
-                        selected.then(|| pod.clone())
-                    }));
+                    self.selected(world, &key.namespace, &service.selector);
                 }
                 let slices: Vec<_> = world.within(InputKind::EndpointSlice, &key.namespace).collect();
                 for (slice, input) in slices {
@@ -62,14 +67,36 @@ impl Dirt {
                 self.mesh = true;
                 self.pods.extend(world.of_kind(InputKind::Pod).map(|(pod, _)| pod.clone()));
             }
-            Input::PeerAuthentication(_) | Input::Denial(_) => {
-                self.denials.insert(key.clone());
+            Input::Traffic(_) => drop(self.traffic.insert(key.clone())),
+            // See `mark_routes`.
+            Input::Route(_) | Input::Grant(_) => {}
+            Input::Entry(entry) => {
+                self.entries.insert(key.clone());
+                self.neighbours(world, input);
+                if let Some(wanted) = &entry.selector {
+                    self.selected(world, &key.namespace, wanted);
+                    // A pod that has the address of one of them is what is reached.
+                    let workloads: Vec<Key> =
+                        world.entries_selected(key, entry).map(|(held, _)| held.clone()).collect();
+                    for input in workloads.iter().filter_map(|held| world.get(held)) {
+                        self.neighbours(world, input);
+                    }
+                }
+            }
+            Input::WorkloadEntry(held) => {
+                self.workload_entries.insert(key.clone());
+                self.neighbours(world, input);
+                let entries = world.entries_selecting(&key.namespace, &held.labels);
+                self.entries.extend(entries.map(|(entry, _)| entry.clone()));
+            }
+            Input::PeerAuthentication(_) | Input::Denial(_) | Input::Policy(_) => {
+                self.policies.insert(key.clone());
                 if key.kind == InputKind::PeerAuthentication {
                     // Those that inherit from it.
                     let all = world.of_kind(InputKind::PeerAuthentication).map(|(other, _)| other);
                     let here =
                         all.filter(|other| is_root(&key.namespace) || other.namespace == key.namespace);
-                    self.denials.extend(here.cloned());
+                    self.policies.extend(here.cloned());
                 }
                 if is_root(&key.namespace) {
                     self.pods.extend(world.of_kind(InputKind::Pod).map(|(pod, _)| pod.clone()));
@@ -84,11 +111,55 @@ impl Dirt {
         self.pods.extend(world.within(InputKind::Pod, namespace).map(|(pod, _)| pod.clone()));
     }
 
+    /// Marks the routes that depend on `key`: `old` was there, the world has what is there now. Of a Service they ask only
+    /// whether it is there and which ports it has.
+    pub(super) fn mark_routes(&mut self, world: &World, key: &Key, old: Option<&Input>) {
+        let ports = |input: Option<&Input>| match input {
+            Some(Input::Service(service)) => {
+                let ports = service.ports.iter().map(|port| (port.name.clone(), port.port));
+                Some(ports.collect::<Vec<_>>())
+            }
+            _ => None,
+        };
+        match key.kind {
+            InputKind::HttpRoute | InputKind::GrpcRoute => drop(self.routes.insert(key.clone())),
+            InputKind::Service if ports(old) != ports(world.get(key)) => {
+                self.routes.extend(world.mentions().of(&key.namespace, &key.name).cloned());
+            }
+            InputKind::ReferenceGrant => {
+                let others =
+                    world.mentions().within(&key.namespace).filter(|route| route.namespace != key.namespace);
+                self.routes.extend(others.cloned());
+            }
+            _ => {}
+        }
+    }
+
+    /// Pods and WorkloadEntries of a namespace with these labels.
+    fn selected(&mut self, world: &World, namespace: &str, wanted: &Labels) {
+        for (key, input) in world.within(InputKind::Pod, namespace) {
+            if matches!(input, Input::Pod(held) if selector::selects(wanted, &held.labels)) {
+                self.pods.insert(key.clone());
+            }
+        }
+        for (key, input) in world.within(InputKind::WorkloadEntry, namespace) {
+            if matches!(input, Input::WorkloadEntry(held) if selector::selects(wanted, &held.labels)) {
+                self.workload_entries.insert(key.clone());
+            }
+        }
+    }
+
     /// Whoever else claims or names the object's addresses.
     fn neighbours(&mut self, world: &World, input: &Input) {
         for address in addresses(input) {
             self.pods.extend(world.claimants(address).cloned());
-            self.slices.extend(world.naming(address).cloned());
+            for key in world.naming(address) {
+                match key.kind {
+                    InputKind::ServiceEntry => self.entries.insert(key.clone()),
+                    InputKind::WorkloadEntry => self.workload_entries.insert(key.clone()),
+                    _ => self.slices.insert(key.clone()),
+                };
+            }
         }
     }
 }

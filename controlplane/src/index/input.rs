@@ -6,8 +6,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use heddle_core::mtls::MtlsMode;
+use heddle_core::object::TrafficObject;
 use heddle_core::store::MeshTraffic;
 use heddle_core::workload::L7Mode;
+
+mod traffic;
+
+pub use traffic::{
+    EntryInput, GATEWAY_GROUP, GrantInput, Parent, PolicyInput, RouteInput, WorkloadEntryInput,
+};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -35,6 +42,45 @@ pub enum InputKind {
     AuthorizationPolicy,
     /// security.istio.io RequestAuthentication.
     RequestAuthentication,
+    /// networking.istio.io VirtualService.
+    VirtualService,
+    /// networking.istio.io DestinationRule.
+    DestinationRule,
+    /// networking.istio.io ServiceEntry.
+    ServiceEntry,
+    /// networking.istio.io WorkloadEntry.
+    WorkloadEntry,
+    /// gateway.networking.k8s.io HTTPRoute.
+    HttpRoute,
+    /// gateway.networking.k8s.io GRPCRoute.
+    GrpcRoute,
+    /// gateway.networking.k8s.io ReferenceGrant.
+    ReferenceGrant,
+}
+
+impl InputKind {
+    /// As in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::MeshConfig => "ConfigMap",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+        }
+    }
 }
 
 /// One object's place.
@@ -90,7 +136,19 @@ pub enum Input {
     /// What mTLS some workloads take.
     PeerAuthentication(PeerAuthenticationInput),
     /// A security object that is not served, or cannot be read: it denies what it selects.
-    Denial(DenialInput),
+    Denial(Selection),
+    /// A policy that is served.
+    Policy(Arc<PolicyInput>),
+    /// A VirtualService or DestinationRule, which is tied to nothing before it reaches an agent.
+    Traffic(Arc<TrafficObject>),
+    /// A route of the Gateway API.
+    Route(Arc<RouteInput>),
+    /// Leave for routes of other namespaces.
+    Grant(GrantInput),
+    /// A ServiceEntry.
+    Entry(Arc<EntryInput>),
+    /// A WorkloadEntry.
+    WorkloadEntry(Arc<WorkloadEntryInput>),
 }
 
 /// A node's place in the world.
@@ -218,9 +276,9 @@ pub struct PeerAuthenticationInput {
     pub created: String,
 }
 
-/// What is denied, and where.
+/// The workloads that a security object judges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DenialInput {
+pub struct Selection {
     /// Empty: the whole namespace, or the mesh.
     pub selector: Labels,
     /// Names of services of its namespace that it targets; `None`: it has no targetRefs.

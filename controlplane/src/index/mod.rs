@@ -1,34 +1,41 @@
 //! The index: objects in, resources for agents out. Pure: apply, then read.
 //!
 //! ```text
-//! Change ──► World ──► Dirt ──► workload / service / denial ──► Output (tables of encoded resources)
+//! Change ──► World ──► Dirt ──► workload / service / policy / route / entry ──► Output (tables of encoded resources)
 //!            objects   what it touches
 //! ```
 
+mod claims;
 mod denial;
 mod dirt;
+mod entry;
 pub mod input;
 pub mod l7;
+mod mentions;
 pub mod naming;
 mod output;
 pub mod peer_authentication;
+mod policy;
+pub mod route;
 pub mod selector;
 mod service;
 mod strict;
 pub mod table;
+mod traffic;
 mod workload;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heddle_core::store::MeshTraffic;
 use heddle_proto::heddle::v1::Mesh;
-use heddle_proto::istio::workload::Address;
 
+use claims::Claims;
 use dirt::Dirt;
 use input::{Change, Input, InputKind, Key};
 pub use output::{Output, PodRecord};
+use route::ParentVerdict;
 use table::Resource;
 use workload::View;
 use world::World;
@@ -70,14 +77,26 @@ pub struct Index {
     world: World,
     /// Pods (by UID) that are captured, while others do not tunnel to them: not yet, or no more.
     held: BTreeSet<Arc<str>>,
+    claims: Claims,
+    /// What the parents of Gateway API routes say.
+    verdicts: BTreeMap<Key, Vec<ParentVerdict>>,
+    /// Routes whose verdicts nobody has taken yet.
+    news: BTreeSet<Key>,
     output: Output,
 }
 
 impl Index {
     /// An empty world.
     pub fn new(settings: Settings) -> Self {
-        let mut index =
-            Self { settings, world: World::default(), held: BTreeSet::new(), output: Output::default() };
+        let mut index = Self {
+            settings,
+            world: World::default(),
+            held: BTreeSet::new(),
+            claims: Claims::default(),
+            verdicts: BTreeMap::new(),
+            news: BTreeSet::new(),
+            output: Output::default(),
+        };
         index.compute_mesh();
         index
     }
@@ -97,6 +116,7 @@ impl Index {
             for input in old.iter().chain(self.world.get(&key)) {
                 dirt.mark(&self.world, &key, input);
             }
+            dirt.mark_routes(&self.world, &key, old.as_ref());
         }
         self.clean(&dirt)
     }
@@ -128,10 +148,22 @@ impl Index {
         for key in &dirt.slices {
             self.compute_slice(key);
         }
-        for key in &dirt.denials {
-            self.compute_denial(key);
+        for key in &dirt.entries {
+            self.compute_entry(key);
         }
-        if dirt.denials.iter().any(|key| key.kind == InputKind::PeerAuthentication) {
+        for key in &dirt.workload_entries {
+            self.compute_workload_entry(key);
+        }
+        for key in &dirt.policies {
+            self.compute_policy(key);
+        }
+        for key in &dirt.traffic {
+            self.compute_traffic(key);
+        }
+        for key in &dirt.routes {
+            self.compute_route(key);
+        }
+        if dirt.policies.iter().any(|key| key.kind == InputKind::PeerAuthentication) {
             self.compute_strict();
         }
         if dirt.mesh {
@@ -185,39 +217,24 @@ impl Index {
         let l7 = service.and_then(|service| service.l7).or_else(|| self.world.namespace_l7(&key.namespace));
         let resource = service.and_then(|service| service::resource(key, service, l7, domain));
         let name = service::resource_name(key, domain);
-        self.output.put_address(&name, resource.as_ref().map(Resource::of));
+        self.put_addresses(
+            key,
+            resource.iter().map(|resource| (name.clone(), Resource::of(resource))).collect(),
+        );
     }
 
     fn compute_slice(&mut self, key: &Key) {
-        let mut outsiders: Vec<(String, Address)> = Vec::new();
+        let mut outsiders: Vec<(String, Resource)> = Vec::new();
         if let (Some(slice), Some(service)) = (self.world.slice(key), self.world.sliced_service(key)) {
             for endpoint in &slice.endpoints {
                 // What a pod of ours has is reached as that pod, with its identity.
                 if endpoint.addresses.iter().all(|address| self.world.holder(*address).is_none()) {
-                    outsiders.extend(workload::outsider(&self.settings, key, (service, slice), endpoint));
+                    let outsider = workload::outsider(&self.settings, key, (service, slice), endpoint);
+                    outsiders.extend(outsider.map(|(name, address)| (name, Resource::of(&address))));
                 }
             }
         }
-        self.output.put_outsiders(key, outsiders);
-    }
-
-    fn compute_denial(&mut self, key: &Key) {
-        let resource = match self.world.get(key) {
-            Some(Input::Denial(denial)) => Some(Resource::of(&denial::resource(key, denial))),
-            _ => None,
-        };
-        self.output.put_authorization(&denial::policy_name(key), resource);
-        if key.kind == InputKind::PeerAuthentication {
-            let converted = match self.world.get(key) {
-                Some(Input::PeerAuthentication(object)) => {
-                    let effective = self.world.mtls_of_object(key, object);
-                    strict::converted_resource(&key.namespace, &key.name, &effective)
-                }
-                _ => None,
-            };
-            let name = strict::converted_name(&key.namespace, &key.name);
-            self.output.put_authorization(&name, converted.as_ref().map(Resource::of));
-        }
+        self.put_addresses(key, outsiders);
     }
 
     /// As an istiod has it: there when there is any PeerAuthentication.

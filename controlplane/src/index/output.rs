@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use heddle_proto::istio::workload::Address;
-
 use super::input::{Key, PodInput};
 use super::table::{Resource, Table};
 
@@ -65,7 +63,6 @@ pub struct Output {
     locals: BTreeMap<Arc<str>, Table>,
     pods: Arc<HashMap<Arc<str>, PodRecord>>,
     by_name: Arc<BTreeMap<Key, Arc<str>>>,
-    outsiders: Arc<BTreeMap<Key, Vec<String>>>,
 }
 
 impl Output {
@@ -163,23 +160,6 @@ impl Output {
             table.remove(&uid);
         }
         Some(record)
-    }
-
-    /// Sets the workloads that a slice stands for.
-    pub(super) fn put_outsiders(&mut self, key: &Key, outsiders: Vec<(String, Address)>) {
-        let old = self.outsiders.get(key).cloned().unwrap_or_default();
-        for name in old.iter().filter(|name| !outsiders.iter().any(|(held, _)| held == *name)) {
-            self.addresses.remove(name);
-        }
-        for (name, address) in &outsiders {
-            self.addresses.put(name, Resource::of(address));
-        }
-        let names: Vec<String> = outsiders.into_iter().map(|(name, _)| name).collect();
-        if names.is_empty() && !old.is_empty() {
-            Arc::make_mut(&mut self.outsiders).remove(key);
-        } else if names != old {
-            Arc::make_mut(&mut self.outsiders).insert(key.clone(), names);
-        }
     }
 }
 

@@ -114,7 +114,8 @@ pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn network_address(address: IpAddr) -> NetworkAddress {
+/// On the wire.
+pub(super) fn network_address(address: IpAddr) -> NetworkAddress {
     NetworkAddress { address: octets(address), ..NetworkAddress::default() }
 }
 
@@ -126,7 +127,8 @@ fn mapping(service_port: u16, target_port: u16, protocol: &str) -> Port {
     }
 }
 
-fn families(addresses: &[IpAddr]) -> IpFamilies {
+/// Of a service.
+pub(super) fn families(addresses: &[IpAddr]) -> IpFamilies {
     match (addresses.iter().any(IpAddr::is_ipv4), addresses.iter().any(IpAddr::is_ipv6)) {
         (true, true) => IpFamilies::Dual,
         (true, false) => IpFamilies::Ipv4Only,

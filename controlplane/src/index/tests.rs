@@ -20,6 +20,7 @@ use super::*;
 mod l7;
 mod property;
 mod strict;
+mod traffic;
 
 fn settings() -> Settings {
     Settings {
@@ -95,7 +96,7 @@ fn mtls(
 }
 
 fn denial(kind: InputKind, namespace: &str, name: &str, selector: &str) -> Change {
-    let denial = DenialInput { selector: labels(selector), services: None };
+    let denial = Selection { selector: labels(selector), services: None };
     Change::Put(Key::new(kind, namespace, name), Input::Denial(denial))
 }
 

@@ -14,7 +14,7 @@ use prost::Message;
 use super::input::{Key, PodInput, ServiceInput, SliceEndpoint, SliceInput};
 use super::peer_authentication::Effective;
 use super::world::World;
-use super::{Settings, denial, l7, naming, service, strict};
+use super::{Settings, denial, entry, l7, naming, service, strict};
 
 /// What is known of a pod before it is put on the wire.
 pub(super) struct View<'a> {
@@ -45,7 +45,7 @@ pub(super) fn resource(world: &World, settings: &Settings, view: &View<'_>) -> O
     let plaintext = plaintext_ports(pod, &services, &view.mtls.policy);
     let tunnel =
         if view.tunnelled && plaintext.is_some() { TunnelProtocol::Hbone } else { TunnelProtocol::None };
-    let denials = world.denials(key, pod);
+    let denials = world.policies(key, pod);
     let extension = WorkloadExtension {
         plaintext_ports: if tunnel == TunnelProtocol::Hbone { plaintext.unwrap_or_default() } else { vec![] },
         pod_uid: pod.uid.clone(),
@@ -96,7 +96,7 @@ pub(super) fn local(world: &World, settings: &Settings, view: &View<'_>) -> Opti
         MtlsMode::Strict => WireMode::Strict,
     };
     let exceptions = view.mtls.policy.exceptions().iter();
-    let denials = world.denials(key, pod);
+    let denials = world.policies(key, pod);
     Some(LocalWorkload {
         pod_uid: pod.uid.clone(),
         workload_uid: resource_name(key, settings),
@@ -156,10 +156,8 @@ fn services(
         let ports = service::ports_at_pod(service, view.pod);
         services.insert(service::resource_name(key, &settings.cluster_domain), ports);
     }
-    if view.pod.host_network {
-        return services;
-    }
-    for (key, slice, service) in addresses.iter().flat_map(|address| world.slices_for(*address)) {
+    let own = addresses.iter().filter(|_| !view.pod.host_network);
+    for (key, slice, service) in own.flat_map(|address| world.slices_for(*address)) {
         let ready = slice.endpoints.iter().any(|endpoint| {
             endpoint.ready && endpoint.addresses.iter().any(|address| addresses.contains(address))
         });
@@ -168,6 +166,10 @@ fn services(
             let ports = service::ports_at_slice(service, slice);
             services.insert(service::resource_name(&owner, &settings.cluster_domain), ports);
         }
+    }
+    // A Service of the same name counts.
+    for (name, ports) in entry::services_of_pod(world, (view.key, view.pod), addresses) {
+        services.entry(name).or_insert(ports);
     }
     services
 }
@@ -202,7 +204,8 @@ fn locality(world: &World, node: &str) -> Option<Locality> {
     Some(Locality { region: node.region.clone(), zone: node.zone.clone(), subzone: String::new() })
 }
 
-fn pack(extension: &WorkloadExtension) -> Extension {
+/// Ours among a workload's extensions.
+pub(super) fn pack(extension: &WorkloadExtension) -> Extension {
     let config = prost_types::Any {
         type_url: type_url::WORKLOAD_EXTENSION_URL.to_owned(),
         value: extension.encode_to_vec(),

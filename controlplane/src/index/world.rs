@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::input::{DenialInput, Input, InputKind, Key, Labels, MeshConfigInput, NodeInput, PodInput};
-use super::input::{PeerAuthenticationInput, ServiceInput, SliceInput};
+use super::input::{EntryInput, PeerAuthenticationInput, ServiceInput, SliceInput, WorkloadEntryInput};
+use super::input::{Input, InputKind, Key, Labels, MeshConfigInput, NodeInput, PodInput, Selection};
+use super::mentions::Mentions;
 use super::peer_authentication::{self, Candidate, Effective};
-use super::{l7, selector};
+use super::{entry, l7, selector};
 use heddle_api::enrolment;
+use heddle_core::upstream::model::{EntryEndpoint, Resolution};
 use heddle_core::workload::L7Mode;
 
 /// Every object by key, which sorts by kind, namespace and name.
@@ -16,8 +18,9 @@ pub(super) struct World {
     objects: BTreeMap<Key, Input>,
     /// Pods that say they have an address.
     claims: HashMap<IpAddr, BTreeSet<Key>>,
-    /// Slices that name an address.
+    /// Slices, ServiceEntries and WorkloadEntries that name an address.
     references: HashMap<IpAddr, BTreeSet<Key>>,
+    mentions: Mentions,
 }
 
 impl World {
@@ -27,6 +30,7 @@ impl World {
             Some(input) => self.objects.insert(key.clone(), input),
             None => self.objects.remove(key),
         };
+        self.mentions.replace(key, old.as_ref(), self.objects.get(key));
         for address in old.iter().flat_map(addresses) {
             let table = self.by_address(key.kind);
             if let Some(keys) = table.get_mut(&address) {
@@ -144,7 +148,7 @@ impl World {
         self.claims.get(&address).into_iter().flatten()
     }
 
-    /// Every slice that names an address.
+    /// Everything but pods that names an address.
     pub(super) fn naming(&self, address: IpAddr) -> impl Iterator<Item = &Key> {
         self.references.get(&address).into_iter().flatten()
     }
@@ -204,26 +208,29 @@ impl World {
         })
     }
 
-    /// Denials that apply to a pod.
-    pub(super) fn denials<'w>(&'w self, pod_key: &Key, pod: &PodInput) -> Vec<(&'w Key, &'w DenialInput)> {
+    /// Policies and denials that apply to a pod.
+    pub(super) fn policies<'w>(&'w self, pod_key: &Key, pod: &PodInput) -> Vec<(&'w Key, &'w Selection)> {
         let kinds =
             [InputKind::PeerAuthentication, InputKind::AuthorizationPolicy, InputKind::RequestAuthentication];
         let mut found = Vec::new();
         for namespace in scopes(&pod_key.namespace) {
             for (key, input) in kinds.iter().flat_map(|kind| self.within(*kind, namespace)) {
-                if let Input::Denial(denial) = input
-                    && self.denies(key, denial, (pod_key, pod))
-                {
-                    found.push((key, denial));
+                let selection = match input {
+                    Input::Denial(selection) => selection,
+                    Input::Policy(policy) => &policy.selection,
+                    _ => continue,
+                };
+                if self.judges(key, selection, (pod_key, pod)) {
+                    found.push((key, selection));
                 }
             }
         }
         found
     }
 
-    fn denies(&self, key: &Key, denial: &DenialInput, (pod_key, pod): (&Key, &PodInput)) -> bool {
-        match &denial.services {
-            None => selector::selects(&denial.selector, &pod.labels),
+    fn judges(&self, key: &Key, selection: &Selection, (pod_key, pod): (&Key, &PodInput)) -> bool {
+        match &selection.services {
+            None => selector::selects(&selection.selector, &pod.labels),
             // A targetRef names a service of the policy's own namespace, also in a root namespace.
             Some(_) if key.namespace != pod_key.namespace => false,
             Some(names) => names.iter().any(|name| {
@@ -232,6 +239,62 @@ impl World {
                 })
             }),
         }
+    }
+
+    /// Routes by the Services that they name.
+    pub(super) fn mentions(&self) -> &Mentions {
+        &self.mentions
+    }
+
+    /// ServiceEntries of a namespace that select workloads with these labels.
+    pub(super) fn entries_selecting<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = (&'a Key, &'a EntryInput)> {
+        self.within(InputKind::ServiceEntry, namespace).filter_map(move |(key, input)| match input {
+            Input::Entry(entry) => {
+                let selects = entry.selector.as_ref().is_some_and(|wanted| selector::selects(wanted, labels));
+                selects.then_some((key, &**entry))
+            }
+            _ => None,
+        })
+    }
+
+    /// WorkloadEntries that a ServiceEntry selects.
+    pub(super) fn entries_selected<'a>(
+        &'a self,
+        key: &'a Key,
+        entry: &'a EntryInput,
+    ) -> impl Iterator<Item = (&'a Key, &'a WorkloadEntryInput)> {
+        let wanted = entry.selector.as_ref();
+        let all = wanted.map(|_| self.within(InputKind::WorkloadEntry, &key.namespace));
+        all.into_iter().flatten().filter_map(move |(key, input)| match input {
+            Input::WorkloadEntry(held) => {
+                wanted.is_some_and(|wanted| selector::selects(wanted, &held.labels)).then_some((key, &**held))
+            }
+            _ => None,
+        })
+    }
+
+    /// ServiceEntries that have this address as an endpoint: written in them, or by a WorkloadEntry that they select.
+    pub(super) fn entries_naming(&self, address: IpAddr) -> Vec<(&Key, &EntryInput, EntryEndpoint)> {
+        let is_it = |text: &str| text.parse() == Ok(address);
+        let mut found = Vec::new();
+        for key in self.references.get(&address).into_iter().flatten() {
+            match self.objects.get(key) {
+                Some(Input::Entry(entry)) => {
+                    let endpoint = entry.entry.endpoints.iter().find(|endpoint| is_it(&endpoint.address));
+                    found.extend(endpoint.map(|endpoint| (key, &**entry, endpoint.clone())));
+                }
+                Some(Input::WorkloadEntry(held)) => {
+                    let entries = self.entries_selecting(&key.namespace, &held.labels);
+                    found.extend(entries.map(|(key, entry)| (key, entry, entry::endpoint(held))));
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     fn by_address(&mut self, kind: InputKind) -> &mut HashMap<IpAddr, BTreeSet<Key>> {
@@ -255,6 +318,10 @@ pub(super) fn addresses(input: &Input) -> Vec<IpAddr> {
         Input::EndpointSlice(slice) => {
             slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().copied()).collect()
         }
+        Input::Entry(entry) if entry.entry.resolution == Resolution::Static => {
+            entry.entry.endpoints.iter().filter_map(|endpoint| endpoint.address.parse().ok()).collect()
+        }
+        Input::WorkloadEntry(entry) => entry.address.parse().into_iter().collect(),
         _ => Vec::new(),
     }
 }

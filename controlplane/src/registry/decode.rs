@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Verdict, kubernetes};
 use crate::index::input::{
-    DenialInput, Input, InputKind, Key, Labels, MeshConfigInput, PeerAuthenticationInput,
+    Input, InputKind, Key, Labels, MeshConfigInput, PeerAuthenticationInput, Selection,
 };
 use crate::index::peer_authentication;
 
@@ -141,7 +141,7 @@ fn invalid(object: &Object, message: String) -> Decoded {
 }
 
 /// What a security object selects; where that cannot be read it selects everything in its reach.
-fn selection(object: &Object) -> DenialInput {
+fn selection(object: &Object) -> Selection {
     let spec = object.value.get("spec");
     let labels = spec.and_then(|spec| spec.pointer("/selector/matchLabels")).and_then(Value::as_object);
     let all_texts = labels.is_some_and(|labels| labels.values().all(Value::is_string));
@@ -161,5 +161,5 @@ fn selection(object: &Object) -> DenialInput {
             .filter(|target| target.get("kind").and_then(Value::as_str) == Some("Service"));
         services.filter_map(|target| Some(target.get("name")?.as_str()?.to_owned())).collect()
     });
-    DenialInput { selector, services }
+    Selection { selector, services }
 }

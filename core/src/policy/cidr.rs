@@ -45,6 +45,16 @@ impl Cidr {
         Self::new(address, length)
     }
 
+    /// Its first address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many bits of it count.
+    pub fn length(&self) -> u8 {
+        self.length
+    }
+
     /// Whether the address is inside; a v4-mapped one counts as v4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

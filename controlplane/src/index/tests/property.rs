@@ -70,12 +70,67 @@ fn any_put() -> impl Strategy<Value = Change> {
             };
             Change::Put(key(InputKind::PeerAuthentication, at, name), input)
         }),
-        (place, any::<bool>(), prop::option::of(0..3_usize)).prop_map(|((at, name), selector, service)| {
-            let denial = DenialInput {
-                selector: labels(if selector { "app=b" } else { "" }),
-                services: service.map(|service| vec![format!("x{service}")]),
+        (place.clone(), any::<bool>(), prop::option::of(0..3_usize), 0..3_u8).prop_map(
+            |((at, name), selector, service, form)| {
+                let selection = Selection {
+                    selector: labels(if selector { "app=b" } else { "" }),
+                    services: service.map(|service| vec![format!("x{service}")]),
+                };
+                let key = key(InputKind::AuthorizationPolicy, at, name);
+                let input = match form {
+                    0 => Input::Denial(selection),
+                    form => traffic::policy(&key, selection, form == 1),
+                };
+                Change::Put(key, input)
+            }
+        ),
+        any_traffic(place),
+    ]
+}
+
+fn any_traffic(
+    place: impl Strategy<Value = (usize, usize)> + Clone + 'static,
+) -> impl Strategy<Value = Change> {
+    let names = (0..3_usize, 0..3_usize, 0..3_usize, 0..3_usize);
+    prop_oneof![
+        place.clone().prop_map(|(at, name)| {
+            let key = key(InputKind::VirtualService, at, name);
+            let input = traffic::virtual_service(&key, at);
+            Change::Put(key, input)
+        }),
+        (place.clone(), names, any::<bool>()).prop_map(
+            |((at, name), (parent, there, backend, port), grpc)| {
+                let kind = if grpc { InputKind::GrpcRoute } else { InputKind::HttpRoute };
+                let key = key(kind, at, name);
+                let backend = (NAMESPACES[there].to_owned(), format!("x{backend}"), [80, 80, 81][port]);
+                let input = traffic::route(&key, (NAMESPACES[there], &format!("x{parent}")), &[backend]);
+                Change::Put(key, input)
+            }
+        ),
+        (place.clone(), 0..3_usize, any::<bool>()).prop_map(|((at, name), from, one)| {
+            let grant = GrantInput {
+                from: vec![(GATEWAY_GROUP.into(), "HTTPRoute".into(), NAMESPACES[from].into())],
+                to: vec![(String::new(), "Service".into(), one.then(|| "x0".to_owned()))],
             };
-            Change::Put(key(InputKind::AuthorizationPolicy, at, name), Input::Denial(denial))
+            Change::Put(key(InputKind::ReferenceGrant, at, name), Input::Grant(grant))
+        }),
+        (place.clone(), 0..4_usize, 0..4_usize, any::<bool>()).prop_map(
+            |((at, name), selector, address, fixed)| {
+                let key = key(InputKind::ServiceEntry, at, name);
+                // Two of them share a host, and one is called as a Service.
+                let host = ["a.example.com", "a.example.com", "x0.ns.svc.cluster.local"][name];
+                let selector = ["", "app=a", "app=b", "app=a"][selector];
+                let input = traffic::entry(&key, host, selector, &[ADDRESSES[address]], fixed);
+                Change::Put(key, input)
+            }
+        ),
+        (place, 0..4_usize, any::<bool>()).prop_map(|((at, name), address, label)| {
+            let entry = WorkloadEntryInput {
+                address: ADDRESSES[address].into(),
+                labels: labels(if label { "app=a" } else { "app=b" }),
+                ..WorkloadEntryInput::default()
+            };
+            Change::Put(key(InputKind::WorkloadEntry, at, name), Input::WorkloadEntry(Arc::new(entry)))
         }),
     ]
 }
@@ -111,5 +166,6 @@ proptest! {
         }
         let fresh = built(left.into_iter().map(|(key, input)| Change::Put(key, input)));
         prop_assert!(index.output().same_content(fresh.output()), "\n{:#?}\n{:#?}", index.output(), fresh.output());
+        prop_assert_eq!(&index.verdicts, &fresh.verdicts);
     }
 }
