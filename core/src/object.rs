@@ -88,6 +88,11 @@ impl TrafficObject {
         }
     }
 
+    /// Whether destinations are made of it.
+    pub(crate) fn is_destination(&self) -> bool {
+        matches!(self, Self::DestinationRule(_) | Self::ServiceEntry(_))
+    }
+
     /// Its name on the wire: `<kind>/<namespace>/<name>`.
     pub fn wire_name(&self) -> String {
         let ObjectRef { kind, namespace, name } = self.source();

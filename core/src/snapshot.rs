@@ -9,6 +9,7 @@ use crate::object::TrafficObject;
 use crate::policy::Policy;
 use crate::route::RouteTables;
 use crate::store::{MeshFacts, Services, Workloads};
+use crate::upstream::Destinations;
 use crate::workload::{LocalWorkload, Service, Workload};
 
 /// Configuration as of one generation. Made by [`crate::store::Store::publish`].
@@ -22,6 +23,7 @@ pub struct Snapshot {
     pub(crate) locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
     pub(crate) traffic: Arc<HashMap<Box<str>, Arc<TrafficObject>>>,
     pub(crate) routes: Arc<RouteTables>,
+    pub(crate) destinations: Arc<Destinations>,
 }
 
 impl Snapshot {
@@ -53,6 +55,16 @@ impl Snapshot {
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         self.services.by_key.get(key)
     }
+    /// Services of a host name, in the order of their keys: several where namespaces define the same one.
+    pub fn services_named(&self, host: &str) -> impl Iterator<Item = &Arc<Service>> {
+        let keys = self.services.by_host.get(host).into_iter().flatten();
+        keys.filter_map(|key| self.services.by_key.get(key))
+    }
+    /// The service that clients of a namespace mean by a host name: their own namespace's, else the first that they see.
+    pub fn service_named(&self, host: &str, client_namespace: &str) -> Option<&Arc<Service>> {
+        let own = self.services_named(host).find(|service| *service.namespace == *client_namespace);
+        own.or_else(|| self.services_named(host).find(|service| service.export_to.reaches(client_namespace)))
+    }
     /// All services, in no order.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
         self.services.by_key.values()
@@ -77,6 +89,18 @@ impl Snapshot {
     /// The routes in force.
     pub fn routes(&self) -> &RouteTables {
         &self.routes
+    }
+    /// DestinationRules and ServiceEntries in force.
+    pub fn destinations(&self) -> &Destinations {
+        &self.destinations
+    }
+    /// Whether clusters come out the same from both: nothing that they are made of has changed.
+    pub fn same_upstreams(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.workloads, &other.workloads)
+            && Arc::ptr_eq(&self.services, &other.services)
+            && Arc::ptr_eq(&self.policies, &other.policies)
+            && Arc::ptr_eq(&self.destinations, &other.destinations)
+            && Arc::ptr_eq(&self.mesh, &other.mesh)
     }
     /// A pod of this node.
     pub fn local(&self, uid: &PodUid) -> Option<&Arc<LocalWorkload>> {

@@ -12,6 +12,7 @@ use crate::policy::{Cidr, Policy};
 use crate::route::RouteTables;
 use crate::route::model::Retries;
 use crate::snapshot::Snapshot;
+use crate::upstream::Destinations;
 use crate::upstream::model::Locality;
 use crate::workload::{LocalWorkload, Service, Workload};
 
@@ -71,6 +72,9 @@ pub struct Store {
     locals: Arc<HashMap<PodUid, Arc<LocalWorkload>>>,
     traffic: Arc<HashMap<Box<str>, Arc<TrafficObject>>>,
     routes: Arc<RouteTables>,
+    destinations: Arc<Destinations>,
+    /// DestinationRules or ServiceEntries have changed since `destinations` was made.
+    stale_destinations: bool,
 }
 
 /// Workloads by key and by address.
@@ -88,6 +92,8 @@ pub struct Workloads {
 pub struct Services {
     pub(crate) by_key: HashMap<ServiceKey, Arc<Service>>,
     pub(crate) by_address: Claims<Service>,
+    /// Services of one host name: several where namespaces define the same one.
+    pub(crate) by_host: HashMap<Arc<str>, BTreeSet<ServiceKey>>,
 }
 
 impl Store {
@@ -134,10 +140,12 @@ impl Store {
         let service = Arc::new(service);
         let same = |other: &Service| other.key == service.key;
         if let Some(old) = tables.by_key.insert(service.key.clone(), Arc::clone(&service)) {
+            tables.leave_host(&old);
             for address in old.addresses.iter().filter(|address| !service.addresses.contains(*address)) {
                 tables.by_address.release(*address, same);
             }
         }
+        tables.by_host.entry(service.hostname.clone()).or_default().insert(service.key.clone());
         for address in &service.addresses {
             tables.by_address.claim(*address, &service, same);
         }
@@ -150,6 +158,7 @@ impl Store {
         }
         let tables = Arc::make_mut(&mut self.services);
         let Some(old) = tables.by_key.remove(key) else { return };
+        tables.leave_host(&old);
         for address in &old.addresses {
             tables.by_address.release(*address, |other| other.key == *key);
         }
@@ -176,7 +185,9 @@ impl Store {
             self.request_policies.insert(policy.name.clone(), Arc::new(policy.clone()));
             self.settle_policy(&policy.name);
         }
-        Arc::make_mut(&mut self.traffic).insert(object.wire_name().into(), Arc::new(object));
+        self.stale_destinations |= object.is_destination();
+        let replaced = Arc::make_mut(&mut self.traffic).insert(object.wire_name().into(), Arc::new(object));
+        self.stale_destinations |= replaced.is_some_and(|object| object.is_destination());
     }
 
     /// Removes one.
@@ -185,6 +196,7 @@ impl Store {
             return;
         }
         let removed = Arc::make_mut(&mut self.traffic).remove(name);
+        self.stale_destinations |= removed.as_ref().is_some_and(|object| object.is_destination());
         if let Some(TrafficObject::Policy(policy)) = removed.as_deref() {
             self.request_policies.remove(&policy.name);
             self.settle_policy(&policy.name);
@@ -209,9 +221,12 @@ impl Store {
         Arc::make_mut(&mut self.locals).remove(uid);
     }
 
-    /// Publishes: a new generation of everything, at the price of a few reference counts.
+    /// Publishes: a new generation of everything, at the price of a few reference counts and of compiling what has changed.
     pub fn publish(&mut self) -> Arc<Snapshot> {
         self.generation.0 += 1;
+        if std::mem::take(&mut self.stale_destinations) {
+            self.destinations = Arc::new(Destinations::new(self.traffic.values()));
+        }
         Arc::new(Snapshot {
             generation: self.generation,
             mesh: Arc::clone(&self.mesh),
@@ -221,6 +236,7 @@ impl Store {
             locals: Arc::clone(&self.locals),
             traffic: Arc::clone(&self.traffic),
             routes: Arc::clone(&self.routes),
+            destinations: Arc::clone(&self.destinations),
         })
     }
 }
@@ -233,6 +249,17 @@ impl Workloads {
                 if set.is_empty() {
                     self.endpoints.remove(service);
                 }
+            }
+        }
+    }
+}
+
+impl Services {
+    fn leave_host(&mut self, service: &Service) {
+        if let Some(keys) = self.by_host.get_mut(&service.hostname) {
+            keys.remove(&service.key);
+            if keys.is_empty() {
+                self.by_host.remove(&service.hostname);
             }
         }
     }

@@ -4,15 +4,26 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::object::ObjectRef;
 use crate::snapshot::Snapshot;
+use crate::store::{MeshFacts, Workloads};
 use crate::upstream::endpoint::{Client, Endpoint, Excluded, Exclusion, Transport};
-use crate::upstream::model::{Protocol, TrafficPolicy};
+use crate::upstream::locality::{self, LocalityShare};
+use crate::upstream::members::Members;
+use crate::upstream::model::{
+    Algorithm, Locality, Protocol, Resolution, ServiceEntry, Subset, TrafficPolicy,
+};
+use crate::upstream::rules::MergedRule;
+use crate::upstream::transport::Transports;
 use crate::workload::Service;
 
 /// Addresses of the names that clusters ask for, by name.
 pub type Resolved = HashMap<Box<str>, Vec<IpAddr>>;
+
+/// Istio's `connectTimeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A host, a port of it, and a subset. Displayed it is the name that Istio gives the cluster: `outbound|80|v1|host`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,14 +57,14 @@ impl fmt::Display for ClusterKey {
 /// How the endpoints of a cluster are found, in Envoy's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Discovery {
-    /// From the control plane.
+    /// `EDS`: from the control plane.
     #[default]
     Eds,
-    /// All addresses of its names.
+    /// `STRICT_DNS`: all addresses of its names.
     StrictDns,
-    /// One address of its name for each new connection.
+    /// `LOGICAL_DNS`: one address of its name for each new connection.
     LogicalDns,
-    /// As dialled.
+    /// `ORIGINAL_DST`: as dialled.
     OriginalDst,
 }
 
@@ -64,18 +75,24 @@ pub struct Cluster {
     pub key: ClusterKey,
     /// `outbound|80|v1|host`.
     pub name: Arc<str>,
-    /// The service, where the registry has it. `None`: nobody has announced the host (503 `NC`).
+    /// The service, where the registry has it.
     pub service: Option<Arc<Service>>,
+    /// The ServiceEntry that speaks for the host, if one does.
+    pub entry: Option<ObjectRef>,
     /// What the port declares.
     pub protocol: Protocol,
     /// How it is treated: every DestinationRule of the host, merged for this port and subset.
     pub policy: Arc<TrafficPolicy>,
-    /// DestinationRules that the policy is made of.
+    /// DestinationRules that the policy and the subsets are made of.
     pub rules: Vec<ObjectRef>,
+    /// Until a connection must be there: of the policy, else the mesh's, else 10 s.
+    pub connect_timeout: Duration,
     /// How endpoints are found.
     pub discovery: Discovery,
     /// Where requests may go.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// How much goes to which place; empty: places only count by their priority.
+    pub shares: Vec<LocalityShare>,
     /// The host's other endpoints, and why they are not among those.
     pub excluded: Vec<Excluded>,
     /// The subset is not there: requests are answered 503 `NC`.
@@ -84,50 +101,182 @@ pub struct Cluster {
     pub external: bool,
     /// Names that the endpoints depend on: to be resolved, and the cluster built again.
     pub names: Vec<Box<str>>,
+    /// What [`Cluster::as_dialled`] looks at.
+    dialled: Option<Dialled>,
+}
+
+/// Who has which address, for clusters that go by what was dialled.
+#[derive(Clone, Debug)]
+struct Dialled {
+    workloads: Arc<Workloads>,
+    mesh: Arc<MeshFacts>,
+    transports: Transports,
 }
 
 impl Cluster {
     /// Builds it for a client from everything that is known. `resolved` has the addresses of [`Cluster::names`], as
     /// far as they are known yet.
     pub fn build(snapshot: &Snapshot, client: &Client<'_>, key: &ClusterKey, resolved: &Resolved) -> Self {
-        let _ = (client, resolved);
-        let service = snapshot.services().find(|service| service.hostname == key.host).cloned();
-        let mut cluster = Self {
-            key: key.clone(),
-            name: key.to_string().into(),
-            protocol: Protocol::Unknown,
-            policy: Arc::default(),
-            rules: Vec::new(),
-            discovery: Discovery::Eds,
-            endpoints: Vec::new(),
-            excluded: Vec::new(),
-            missing_subset: false,
-            external: false,
-            names: Vec::new(),
-            service,
-        };
-        let Some(service) = cluster.service.clone() else { return cluster };
-        for workload in snapshot.endpoints(&service.key) {
-            let ports =
-                workload.services.iter().find(|(name, _)| *name == service.key).map(|(_, ports)| ports);
-            let port = ports.and_then(|ports| ports.iter().find(|port| port.service_port == key.port));
-            let (Some(port), Some(ip)) = (port, workload.addresses.first()) else { continue };
-            let address = SocketAddr::new(*ip, port.target_port);
-            if !workload.healthy {
-                let why = Exclusion::Unhealthy;
-                cluster.excluded.push(Excluded { name: workload.name.clone(), address: Some(address), why });
-                continue;
-            }
-            let tunnels = workload.tunnels(address.port());
-            cluster.endpoints.push(Arc::new(Endpoint {
-                address,
-                transport: if tunnels { Transport::Tunnel } else { Transport::Plain },
-                weight: workload.weight.max(1),
-                priority: 0,
-                locality: workload.locality.clone(),
-                workload: Some(Arc::clone(workload)),
-            }));
+        let found = Found::look_up(snapshot, client, key);
+        let mut cluster = found.start(snapshot, key);
+        if cluster.missing_subset {
+            let name = cluster.key.subset.clone().unwrap_or_default();
+            let why = Exclusion::NoSubset(name.as_ref().to_owned());
+            cluster.excluded.push(Excluded { name, address: None, why });
+            return cluster;
+        }
+        let names = found.entry.map(|entry| entry.subject_alt_names.as_slice()).unwrap_or_default();
+        let transports = Transports::new(snapshot, &cluster.policy, cluster.external, names);
+        let mut members =
+            Members::new(snapshot, &transports, key.port, found.subset.map(|subset| &subset.labels));
+        if let Some(service) = found.service {
+            members.add_workloads(&service.key, client);
+        }
+        if let Some(entry) = found.entry {
+            members.add_entry(entry, &key.host, resolved);
+        }
+        let Members { endpoints, excluded, names, .. } = members;
+        (cluster.excluded, cluster.names) = (excluded, names);
+        cluster.settle(endpoints, client, snapshot.mesh().traffic.locality.as_ref());
+        if cluster.discovery == Discovery::OriginalDst {
+            let (workloads, mesh) = (Arc::clone(&snapshot.workloads), Arc::clone(&snapshot.mesh));
+            cluster.dialled = Some(Dialled { workloads, mesh, transports });
         }
         cluster
+    }
+
+    /// Priorities and shares by place.
+    fn settle(&mut self, mut endpoints: Vec<Endpoint>, client: &Client<'_>, mesh: Option<&Locality>) {
+        let own = self.policy.load_balancer.as_ref().and_then(|balancer| balancer.locality.as_ref());
+        let default = Locality::default();
+        let failover = self.policy.outlier_detection.is_some();
+        let (shares, left) =
+            locality::arrange(&mut endpoints, client, own.or(mesh).unwrap_or(&default), failover);
+        let excluded = |endpoint: Endpoint| Excluded {
+            name: endpoint.name(),
+            address: Some(endpoint.address),
+            why: Exclusion::Locality,
+        };
+        self.excluded.extend(left.into_iter().map(excluded));
+        self.shares = shares;
+        self.endpoints = endpoints.into_iter().map(Arc::new).collect();
+    }
+
+    /// Whether the host and the subset are there at all; where not, requests are answered 503 `NC`.
+    pub fn is_known(&self) -> bool {
+        (self.service.is_some() || self.entry.is_some()) && !self.missing_subset
+    }
+
+    /// How requests are spread.
+    pub fn algorithm(&self) -> Algorithm {
+        self.policy.load_balancer.as_ref().map(|balancer| balancer.algorithm.clone()).unwrap_or_default()
+    }
+
+    /// An address that was dialled, as an endpoint: one of the cluster's, else whoever is there. `None` where the
+    /// cluster does not go by that, or where it is a virtual address of the service, which stands for all endpoints.
+    pub fn as_dialled(&self, dialled: SocketAddr) -> Option<Arc<Endpoint>> {
+        let Dialled { workloads, mesh, transports } = self.dialled.as_ref()?;
+        let address = SocketAddr::new(dialled.ip().to_canonical(), dialled.port());
+        let ip = address.ip();
+        let stands_for_all = self.service.as_ref().is_some_and(|service| service.addresses.contains(&ip));
+        if stands_for_all && !self.endpoints.is_empty() {
+            return None;
+        }
+        let same = |endpoint: &&Arc<Endpoint>| {
+            (endpoint.address.ip().to_canonical(), endpoint.address.port()) == (ip, address.port())
+        };
+        if let Some(found) = self.endpoints.iter().find(same) {
+            return Some(Arc::clone(found));
+        }
+        let workload = workloads.by_address.get(ip);
+        let inside = || mesh.cluster_ranges.iter().any(|range| range.contains(ip));
+        let transport = match workload {
+            None if inside() => {
+                Transport::Refused("inside the cluster's ranges, and nobody has announced it".into())
+            }
+            _ => transports.of(workload.map(|workload| &**workload), address.port()),
+        };
+        Some(Arc::new(Endpoint {
+            workload: workload.cloned(),
+            address,
+            transport,
+            weight: 1,
+            priority: 0,
+            locality: workload.map(|workload| workload.locality.clone()).unwrap_or_default(),
+            listed: Default::default(),
+        }))
+    }
+}
+
+/// What speaks for a host, as a client sees it.
+struct Found<'a> {
+    service: Option<&'a Arc<Service>>,
+    entry: Option<&'a ServiceEntry>,
+    merged: Option<&'a MergedRule>,
+    subset: Option<&'a Subset>,
+}
+
+impl<'a> Found<'a> {
+    fn look_up(snapshot: &'a Snapshot, client: &Client<'_>, key: &ClusterKey) -> Self {
+        let service = snapshot.service_named(&key.host, client.namespace);
+        let home = service.map(|service| &*service.namespace);
+        let entry = snapshot.destinations().entry(client, home, &key.host);
+        let home = home.or(entry.map(|entry| entry.source.namespace.as_str()));
+        let merged = snapshot.destinations().rule(client, home, &key.host);
+        let subset = key.subset.as_deref().and_then(|name| merged?.subset(name));
+        Self { service, entry, merged, subset }
+    }
+
+    /// A cluster without endpoints.
+    fn start(&self, snapshot: &Snapshot, key: &ClusterKey) -> Cluster {
+        let policy = self.merged.map(|merged| merged.policy(key.port, self.subset)).unwrap_or_default();
+        let own_timeout = policy.connection_pool.as_ref().and_then(|pool| pool.connect_timeout);
+        let service = self.service.map(|service| &**service);
+        Cluster {
+            key: key.clone(),
+            name: key.to_string().into(),
+            service: self.service.cloned(),
+            entry: self.entry.map(|entry| entry.source.clone()),
+            protocol: protocol(service, self.entry, key.port),
+            rules: self.merged.map(|merged| merged.from.clone()).unwrap_or_default(),
+            connect_timeout: own_timeout
+                .or(snapshot.mesh().traffic.connect_timeout)
+                .unwrap_or(CONNECT_TIMEOUT),
+            discovery: discovery(service, self.entry, &policy),
+            endpoints: Vec::new(),
+            shares: Vec::new(),
+            excluded: Vec::new(),
+            missing_subset: key.subset.is_some() && self.subset.is_none(),
+            external: self.entry.is_some_and(|entry| entry.external),
+            names: Vec::new(),
+            policy: Arc::new(policy),
+            dialled: None,
+        }
+    }
+}
+
+fn protocol(service: Option<&Service>, entry: Option<&ServiceEntry>, port: u16) -> Protocol {
+    let of_service = service
+        .and_then(|service| service.ports.iter().find(|known| known.service_port == port))
+        .map(|port| port.protocol);
+    let of_entry = || entry.and_then(|entry| entry.ports.iter().find(|known| known.number == port));
+    match of_service.filter(|protocol| *protocol != Protocol::Unknown) {
+        Some(protocol) => protocol,
+        None => of_entry().map(|port| port.protocol).unwrap_or_default(),
+    }
+}
+
+/// As Istio's `convertResolution`; a headless service is dialled by its pods' addresses.
+fn discovery(service: Option<&Service>, entry: Option<&ServiceEntry>, policy: &TrafficPolicy) -> Discovery {
+    if policy.load_balancer.as_ref().is_some_and(|balancer| balancer.algorithm == Algorithm::Passthrough) {
+        return Discovery::OriginalDst;
+    }
+    match entry.map(|entry| entry.resolution) {
+        Some(Resolution::None) => Discovery::OriginalDst,
+        Some(Resolution::Static) => Discovery::Eds,
+        Some(Resolution::Dns) => Discovery::StrictDns,
+        Some(Resolution::DnsRoundRobin) => Discovery::LogicalDns,
+        None if service.is_some_and(|service| service.addresses.is_empty()) => Discovery::OriginalDst,
+        None => Discovery::Eds,
     }
 }

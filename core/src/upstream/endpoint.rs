@@ -1,6 +1,6 @@
 //! One place that requests may go to, and how it is spoken to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::object::Labels;
@@ -16,6 +16,10 @@ pub struct Client<'a> {
     pub labels: &'a Labels,
     /// Region, zone and subzone; empty parts are not known.
     pub locality: [&'a str; 3],
+    /// Its node.
+    pub node: &'a str,
+    /// Its own addresses: endpoints are dialled in a family that it has. None: in any.
+    pub addresses: &'a [IpAddr],
 }
 
 impl<'a> Client<'a> {
@@ -26,6 +30,8 @@ impl<'a> Client<'a> {
             namespace: workload.identity.namespace(),
             labels: &workload.labels,
             locality: [region, zone, subzone],
+            node: workload.node.as_str(),
+            addresses: &workload.addresses,
         }
     }
 }
@@ -45,6 +51,25 @@ pub struct Endpoint {
     pub priority: u32,
     /// Region, zone and subzone; empty parts are not known.
     pub locality: [Arc<str>; 3],
+    /// Labels that a ServiceEntry gives it.
+    pub listed: Labels,
+}
+
+impl Endpoint {
+    /// Labels that subsets and failover look at.
+    pub fn labels(&self) -> &Labels {
+        match &self.workload {
+            Some(workload) if self.listed.is_empty() => &workload.labels,
+            _ => &self.listed,
+        }
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> Arc<str> {
+        self.workload
+            .as_ref()
+            .map_or_else(|| self.address.to_string().into(), |workload| workload.name.clone())
+    }
 }
 
 /// How an endpoint is spoken to.
@@ -119,6 +144,9 @@ pub enum Exclusion {
     /// Its name did not resolve.
     #[error("its name does not resolve")]
     Unresolved,
+    /// A name where an address is wanted (`resolution: STATIC`).
+    #[error("it is no address, and names are not resolved under STATIC")]
+    NotAnAddress,
     /// The host has no such subset.
     #[error("no DestinationRule has the subset {0}")]
     NoSubset(String),

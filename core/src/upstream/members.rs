@@ -1,0 +1,186 @@
+//! Gathers the endpoints of one cluster: workloads of the service, and what a ServiceEntry lists.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::names::ServiceKey;
+use crate::object::Labels;
+use crate::snapshot::Snapshot;
+use crate::upstream::cluster::Resolved;
+use crate::upstream::endpoint::{Client, Endpoint, Excluded, Exclusion};
+use crate::upstream::locality::Place;
+use crate::upstream::model::{EntryEndpoint, EntryPort, Resolution, ServiceEntry};
+use crate::upstream::transport::Transports;
+use crate::workload::Workload;
+
+/// Endpoints while they are gathered.
+#[derive(Debug)]
+pub(crate) struct Members<'a> {
+    snapshot: &'a Snapshot,
+    transports: &'a Transports,
+    /// Of the service.
+    port: u16,
+    /// Labels of the subset; none: all.
+    wanted: Option<&'a Labels>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) excluded: Vec<Excluded>,
+    /// Names to be resolved.
+    pub(crate) names: Vec<Box<str>>,
+    taken: HashSet<SocketAddr>,
+}
+
+/// An endpoint before anything is decided about it.
+struct Candidate<'a> {
+    workload: Option<&'a Arc<Workload>>,
+    address: SocketAddr,
+    labels: &'a Labels,
+    locality: Place,
+    weight: u32,
+    listed: bool,
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        transports: &'a Transports,
+        port: u16,
+        wanted: Option<&'a Labels>,
+    ) -> Self {
+        Self {
+            snapshot,
+            transports,
+            port,
+            wanted,
+            endpoints: Vec::new(),
+            excluded: Vec::new(),
+            names: Vec::new(),
+            taken: HashSet::new(),
+        }
+    }
+
+    /// Workloads of a service.
+    pub(crate) fn add_workloads(&mut self, service: &ServiceKey, client: &Client<'_>) {
+        for workload in self.snapshot.endpoints(service) {
+            let ports = workload.services.iter().find(|(key, _)| key == service).map(|(_, ports)| ports);
+            let port = ports.and_then(|ports| ports.iter().find(|port| port.service_port == self.port));
+            let speaks = |ip: &&IpAddr| client.addresses.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
+            let shared = workload.addresses.iter().find(speaks);
+            let Some(ip) = shared.or(workload.addresses.first()) else { continue };
+            let Some(target) = port.map(|port| port.target_port).filter(|target| *target != 0) else {
+                self.exclude(&workload.name, None, Exclusion::NoPort(self.port));
+                continue;
+            };
+            let address = SocketAddr::new(*ip, target);
+            if !workload.healthy {
+                self.exclude(&workload.name, Some(address), Exclusion::Unhealthy);
+                continue;
+            }
+            self.add(&Candidate {
+                workload: Some(workload),
+                address,
+                labels: &workload.labels,
+                locality: workload.locality.clone(),
+                weight: workload.weight,
+                listed: false,
+            });
+        }
+    }
+
+    /// What a ServiceEntry lists; where it lists nothing, DNS names are its own hosts.
+    pub(crate) fn add_entry(&mut self, entry: &'a ServiceEntry, host: &str, resolved: &Resolved) {
+        let Some(port) = entry.ports.iter().find(|port| port.number == self.port) else { return };
+        let dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        if entry.resolution == Resolution::None {
+            return;
+        }
+        if entry.endpoints.is_empty() && dns && !host.starts_with('*') {
+            let itself: Vec<IpAddr> = self.resolve(host, resolved);
+            let first = if entry.resolution == Resolution::DnsRoundRobin { 1 } else { itself.len() };
+            static NONE: Labels = Labels::new();
+            for ip in itself.into_iter().take(first) {
+                let address = SocketAddr::new(ip, port.target.unwrap_or(port.number));
+                self.add_listed(address, &NONE, Place::default(), 1);
+            }
+            return;
+        }
+        for listed in &entry.endpoints {
+            self.add_endpoint(listed, port, entry.resolution, resolved);
+        }
+    }
+
+    fn add_endpoint(
+        &mut self,
+        listed: &'a EntryEndpoint,
+        port: &EntryPort,
+        resolution: Resolution,
+        resolved: &Resolved,
+    ) {
+        let target = listed.ports.get(&port.name).copied().or(port.target).unwrap_or(port.number);
+        let locality = place(&listed.locality);
+        let addresses = match listed.address.parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) if resolution == Resolution::Static => {
+                self.exclude(&listed.address, None, Exclusion::NotAnAddress);
+                return;
+            }
+            Err(_) => self.resolve(&listed.address, resolved),
+        };
+        // An answer of a name is one endpoint, and each connection takes the address that is first by then.
+        let count = if resolution == Resolution::DnsRoundRobin { 1 } else { addresses.len() };
+        for ip in addresses.into_iter().take(count) {
+            self.add_listed(SocketAddr::new(ip, target), &listed.labels, locality.clone(), listed.weight);
+        }
+    }
+
+    fn resolve(&mut self, name: &str, resolved: &Resolved) -> Vec<IpAddr> {
+        if !self.names.iter().any(|known| **known == *name) {
+            self.names.push(name.into());
+        }
+        let addresses = resolved.get(name).cloned().unwrap_or_default();
+        if addresses.is_empty() {
+            self.exclude(name, None, Exclusion::Unresolved);
+        }
+        addresses
+    }
+
+    fn add_listed(&mut self, address: SocketAddr, labels: &'a Labels, locality: Place, weight: u32) {
+        let workload = self.snapshot.workload_at(address.ip());
+        self.add(&Candidate { workload, address, labels, locality, weight, listed: true });
+    }
+
+    fn add(&mut self, candidate: &Candidate<'a>) {
+        let Candidate { workload, address, labels, .. } = *candidate;
+        let name = workload.map_or_else(|| address.to_string().into(), |workload| workload.name.clone());
+        let differs = |(label, wanted): &(&String, &String)| labels.get(*label) != Some(*wanted);
+        if let Some((label, wanted)) = self.wanted.into_iter().flatten().find(differs) {
+            let found = labels.get(label).cloned();
+            let why = Exclusion::Subset { label: label.clone(), wanted: wanted.clone(), found };
+            self.exclude(&name, Some(address), why);
+            return;
+        }
+        // A workload that an entry lists too is one endpoint.
+        if !self.taken.insert(address) {
+            return;
+        }
+        self.endpoints.push(Endpoint {
+            workload: workload.cloned(),
+            address,
+            transport: self.transports.of(workload.map(|workload| &**workload), address.port()),
+            weight: candidate.weight.max(1),
+            priority: 0,
+            locality: candidate.locality.clone(),
+            listed: if candidate.listed { labels.clone() } else { Labels::new() },
+        });
+    }
+
+    fn exclude(&mut self, name: &str, address: Option<SocketAddr>, why: Exclusion) {
+        self.excluded.push(Excluded { name: name.into(), address, why });
+    }
+}
+
+/// From `region/zone/subzone`.
+pub(crate) fn place(text: &str) -> Place {
+    let mut parts = text.splitn(3, '/');
+    std::array::from_fn(|_| parts.next().unwrap_or("").into())
+}
