@@ -1,4 +1,5 @@
 //! Destinations: which rule counts, which endpoints there are, which is chosen, and how much is too much.
+#![allow(clippy::unwrap_used, clippy::panic)] // tests
 
 mod cluster;
 mod limits;
