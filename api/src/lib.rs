@@ -24,3 +24,4 @@ pub mod route;
 mod rules;
 pub mod security;
 pub mod strict;
+pub mod upstream;

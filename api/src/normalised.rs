@@ -13,12 +13,12 @@ use crate::strict;
 
 /// Types of an API as written: every field may be missing, and what the API does not know is found by the strict reader.
 macro_rules! written {
-    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$meta:meta])* $field:ident: $type:ty),* $(,)? })*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
             #[serde(rename_all = "camelCase", default)]
-            pub(crate) struct $name { $(pub(crate) $field: $type),* }
+            pub(crate) struct $name { $($(#[$meta])* pub(crate) $field: $type),* }
         )*
     };
 }

@@ -1,6 +1,6 @@
 //! Routing objects: VirtualService, HTTPRoute and GRPCRoute, each made into `heddle_core::route::model`.
 
-mod hosts;
+pub(crate) mod hosts;
 mod regex;
 pub mod virtual_service;
 

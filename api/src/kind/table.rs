@@ -5,6 +5,7 @@ use crate::authorization;
 use crate::route::virtual_service;
 use crate::security::check_peer_authentication;
 use crate::strict::{metadata_only, schema};
+use crate::upstream::destination_rule;
 use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery};
 
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
@@ -40,7 +41,8 @@ pub static KINDS: &[KindInfo] = &[
     gateway("ReferenceGrant", "referencegrants", &["refgrant"], &["v1", "v1beta1"]),
     istio("networking.istio.io", ISTIO, "VirtualService", "virtualservices", &["vs"])
         .served_by(virtual_service::check),
-    istio("networking.istio.io", ISTIO, "DestinationRule", "destinationrules", &["dr"]),
+    istio("networking.istio.io", ISTIO, "DestinationRule", "destinationrules", &["dr"])
+        .served_by(destination_rule::check),
     istio("networking.istio.io", ISTIO, "Gateway", "gateways", &["gw"]),
     istio("networking.istio.io", ISTIO, "Sidecar", "sidecars", &[]),
     istio("networking.istio.io", ISTIO, "ServiceEntry", "serviceentries", &["se"]),
