@@ -42,6 +42,8 @@ pub struct RequestRecord {
     pub flags: Flags,
     /// Envoy's `RESPONSE_CODE_DETAILS`.
     pub details: &'static str,
+    /// The same of a denial by policy, which names the rule.
+    pub rbac: Option<Box<str>>,
     /// Envoy's `UPSTREAM_TRANSPORT_FAILURE_REASON`, and why a connection failed.
     pub upstream_failure: Option<Box<str>>,
     /// Bytes of the request's body.
@@ -74,6 +76,19 @@ pub struct RequestRecord {
     pub service: Option<Arc<Service>>,
     /// Whether mTLS carried it.
     pub mutual_tls: bool,
+    /// Headers that a custom access log format shows.
+    pub captured: Captured,
+}
+
+/// Values of the headers that the access log's format shows besides, in its order.
+#[derive(Debug, Default)]
+pub struct Captured {
+    /// Of the request.
+    pub request: Box<[Option<HeaderValue>]>,
+    /// Of the response.
+    pub response: Box<[Option<HeaderValue>]>,
+    /// Of the response's trailers.
+    pub trailers: Box<[Option<HeaderValue>]>,
 }
 
 impl RequestRecord {
@@ -101,6 +116,7 @@ impl RequestRecord {
             grpc_status: None,
             flags: Flags::default(),
             details: "-",
+            rbac: None,
             upstream_failure: None,
             received: 0,
             sent: 0,
@@ -117,6 +133,7 @@ impl RequestRecord {
             destination: Party::Unknown,
             service: None,
             mutual_tls: false,
+            captured: Captured::default(),
         }
     }
 }
@@ -139,7 +156,7 @@ macro_rules! flags {
 }
 
 /// Envoy's response flags, a set of them. Displayed as the access log has them: `UH`, `UF,URX`, `-`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u32);
 
 flags! {

@@ -1,125 +1,19 @@
-//! Access log lines in Envoy's default text format, written by a thread that traffic never waits for.
-//!
-//! Source of the format: Istio's default `accessLogFormat`; fields that L4 does not have are `-`.
+//! Where lines of the access log go: to a thread that traffic never waits for.
 
-use std::fmt::{self, Write as _};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use prometheus::IntCounter;
-use time::OffsetDateTime;
+
+use super::format::{Entry, Format};
 
 /// Lines that wait for the writer; more are lost and counted.
 const QUEUE: usize = 8192;
 /// How long lines gather before they are written. A writer that was woken for each line cost new connections more
 /// than their proxying: a futex, a context switch and a write for every one.
 pub const GATHER: Duration = Duration::from_millis(5);
-
-/// The fields of a line.
-#[derive(Clone, Debug)]
-pub struct Line<'a> {
-    /// When the connection was accepted.
-    pub started: SystemTime,
-    /// `-`, or Envoy's flag.
-    pub response_flags: &'static str,
-    /// Why it ended, if it did not complete.
-    pub details: Option<&'a str>,
-    /// Why the upstream failed, if it did.
-    pub upstream_failure: Option<&'a str>,
-    /// From the client.
-    pub received: u64,
-    /// To the client.
-    pub sent: u64,
-    /// How long it lived.
-    pub duration: Duration,
-    /// The endpoint that was dialled.
-    pub upstream: Option<SocketAddr>,
-    /// `outbound|80||web.default.svc.cluster.local`, `inbound|80||`, `PassthroughCluster`.
-    pub cluster: Option<&'a str>,
-    /// The address that the client had dialled.
-    pub downstream_local: Option<SocketAddr>,
-    /// The client.
-    pub downstream_remote: Option<SocketAddr>,
-}
-
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = OffsetDateTime::from(self.started);
-        write!(
-            f,
-            "[{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z] \"- - -\" 0 {} - {} \"{}\" {} {} {} - \"-\" \"-\" \"-\" \"-\" ",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.millisecond(),
-            self.response_flags,
-            Word(self.details),
-            Quoted(self.upstream_failure),
-            self.received,
-            self.sent,
-            self.duration.as_millis(),
-        )?;
-        match self.upstream {
-            Some(upstream) => write!(f, "\"{upstream}\" ")?,
-            None => f.write_str("\"-\" ")?,
-        }
-        write!(
-            f,
-            "{} - {} {} - -",
-            Word(self.cluster),
-            OrDash(self.downstream_local),
-            OrDash(self.downstream_remote)
-        )
-    }
-}
-
-/// One field without quotes: blanks become underscores, everything that could forge a line is escaped.
-struct Word<'a>(Option<&'a str>);
-
-impl fmt::Display for Word<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(text) = self.0.filter(|text| !text.is_empty()) else { return f.write_char('-') };
-        text.chars().try_for_each(|c| match c {
-            ' ' => f.write_char('_'),
-            c => escaped(c, f),
-        })
-    }
-}
-
-/// A field inside quotes.
-struct Quoted<'a>(Option<&'a str>);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(text) = self.0 else { return f.write_char('-') };
-        text.chars().try_for_each(|c| escaped(c, f))
-    }
-}
-
-fn escaped(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match c {
-        '"' | '\\' => write!(f, "\\{c}"),
-        c if c.is_control() => write!(f, "{}", c.escape_default()),
-        c => f.write_char(c),
-    }
-}
-
-struct OrDash(Option<SocketAddr>);
-
-impl fmt::Display for OrDash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_char('-'),
-        }
-    }
-}
 
 /// Where lines go. Bounded and lossy: a reader that stops costs lines, never traffic.
 #[derive(Clone, Debug)]
@@ -152,13 +46,16 @@ impl AccessLog {
         Ok(Self { queue: Some(queue), lost: Some(Arc::new(lost)) })
     }
 
+    /// Whether anybody wants lines.
+    pub fn is_enabled(&self) -> bool {
+        self.queue.is_some()
+    }
+
     /// Formats and queues a line, or loses it.
-    pub fn write(&self, line: &Line<'_>) {
+    pub fn write(&self, format: &Format, entry: &Entry<'_>) {
         let Some(queue) = &self.queue else { return };
         let mut text = String::with_capacity(320);
-        if writeln!(text, "{line}").is_err() {
-            return;
-        }
+        format.render(entry, &mut text);
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(text)
             && let Some(lost) = &self.lost
         {
@@ -190,38 +87,6 @@ fn write_lines(mut writer: impl Write, lines: &Receiver<String>) {
 mod tests {
     use super::*;
 
-    fn line(details: Option<&'static str>) -> Line<'static> {
-        Line {
-            started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-            response_flags: "-",
-            details,
-            upstream_failure: None,
-            received: 3,
-            sent: 10,
-            duration: Duration::from_millis(5),
-            upstream: "10.244.1.27:9000".parse().ok(),
-            cluster: Some("outbound|9000||echo.default.svc.cluster.local"),
-            downstream_local: "10.96.0.7:9000".parse().ok(),
-            downstream_remote: "10.244.1.23:35650".parse().ok(),
-        }
-    }
-
-    #[test]
-    fn a_line_has_envoys_fields_in_envoys_order() {
-        assert_eq!(
-            line(None).to_string(),
-            "[2023-11-14T22:13:20.123Z] \"- - -\" 0 - - - \"-\" 3 10 5 - \"-\" \"-\" \"-\" \"-\" \
-             \"10.244.1.27:9000\" outbound|9000||echo.default.svc.cluster.local - 10.96.0.7:9000 \
-             10.244.1.23:35650 - -"
-        );
-    }
-
-    #[test]
-    fn a_name_with_line_breaks_cannot_forge_a_line() {
-        let text = line(Some("evil\r\n[2023] \"x\"")).to_string();
-        assert!(!text.contains('\n') && text.contains("evil\\r\\n[2023]_\\\"x\\\""), "{text}");
-    }
-
     #[test]
     fn a_reader_that_stops_costs_lines_and_never_blocks() {
         struct Stuck;
@@ -237,7 +102,7 @@ mod tests {
         let lost = IntCounter::new("lost", "lines").unwrap();
         let log = AccessLog::to(Stuck, lost.clone()).unwrap();
         for _ in 0..(2 * QUEUE + 2000) {
-            log.write(&line(None));
+            log.write(&Format::default(), &Entry::default());
         }
         assert!(lost.get() >= 1000, "{}", lost.get());
     }

@@ -1,22 +1,33 @@
 //! What traffic tells about itself: Istio's metrics, counters of every refusal, and the access log.
 //!
 //! ```text
-//! Outcome ─┬─► tcp (istio_tcp_*, both reporters)      ┐
-//!          ├─► reason (heddle_agent_ended_total)      ├─► prometheus registry ─► :15020
-//!          └─► access_log (a lossy queue) ─► stdout   ┘
+//! a connection: Outcome  ─┬─► tcp (istio_tcp_*, both reporters)             ┐
+//!                         ├─► reason (heddle_agent_ended_total)             ├─► prometheus registry ─► :15020
+//! a request:    record   ─┼─► http (istio_requests_total and its histograms) ┘
+//!                         └─► format ─► access_log (a lossy queue) ─► stdout
 //! ```
 
 pub mod access_log;
+pub mod format;
+pub mod http;
 pub mod outcome;
+pub mod party;
 pub mod reason;
+mod request;
+mod series;
 pub mod tcp;
 
+use std::cell::RefCell;
 use std::rc::Rc;
+
+use heddle_core::store::MeshTraffic;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 pub use access_log::AccessLog;
+use format::Format;
 pub use outcome::{Direction, Meter, Outcome};
+pub use party::{Labels, Party, Reporter};
 pub use reason::{Failure, Reason};
 
 /// Counters of the whole agent; cheap to clone.
@@ -24,6 +35,7 @@ pub use reason::{Failure, Reason};
 pub struct Telemetry {
     registry: Registry,
     tcp: tcp::TcpFamilies,
+    http: http::HttpFamilies,
     ended: IntCounterVec,
     tunnels: IntCounterVec,
     live: IntGauge,
@@ -48,8 +60,10 @@ impl Telemetry {
         registry.register(Box::new(ended.clone()))?;
         registry.register(Box::new(tunnels.clone()))?;
         registry.register(Box::new(live.clone()))?;
-        let tcp = tcp::TcpFamilies::register(&registry)?;
-        Ok(Self { registry, tcp, ended, tunnels, live, access_log: AccessLog::disabled() })
+        let budget = series::SeriesBudget::register(&registry)?;
+        let tcp = tcp::TcpFamilies::register(&registry, budget.clone())?;
+        let http = http::HttpFamilies::register(&registry, budget)?;
+        Ok(Self { registry, tcp, http, ended, tunnels, live, access_log: AccessLog::disabled() })
     }
 
     /// The same with an access log on standard output.
@@ -62,6 +76,13 @@ impl Telemetry {
         self.registry.register(Box::new(lost.clone()))?;
         self.access_log = AccessLog::stdout(lost)?;
         Ok(self)
+    }
+
+    /// The same with an access log of the caller's.
+    #[must_use]
+    pub fn logging_to(mut self, access_log: AccessLog) -> Self {
+        self.access_log = access_log;
+        self
     }
 
     /// What `/metrics` gathers from.
@@ -83,11 +104,13 @@ impl Telemetry {
     pub fn worker(&self) -> Rc<WorkerTelemetry> {
         Rc::new(WorkerTelemetry {
             tcp: tcp::TcpCache::new(self.tcp.clone()),
+            http: http::HttpCache::new(self.http.clone()),
             ended: self.ended.clone(),
             client_tunnels: self.tunnels.with_label_values(&["client"]),
             server_tunnels: self.tunnels.with_label_values(&["server"]),
             live: self.live.clone(),
             access_log: self.access_log.clone(),
+            format: RefCell::default(),
         })
     }
 }
@@ -96,6 +119,7 @@ impl Telemetry {
 #[derive(Debug)]
 pub struct WorkerTelemetry {
     tcp: tcp::TcpCache,
+    http: http::HttpCache,
     ended: IntCounterVec,
     /// Tunnels opened.
     pub client_tunnels: IntCounter,
@@ -104,6 +128,15 @@ pub struct WorkerTelemetry {
     /// Connections in the live tables.
     pub live: IntGauge,
     access_log: AccessLog,
+    format: RefCell<InForce>,
+}
+
+/// The access log's format, and what it was made from.
+#[derive(Debug, Default)]
+struct InForce {
+    format: Rc<Format>,
+    json: bool,
+    text: Option<String>,
 }
 
 impl WorkerTelemetry {
@@ -111,4 +144,24 @@ impl WorkerTelemetry {
     pub fn count(&self, direction: Direction, reason: Reason) {
         self.ended.with_label_values(&[direction.name(), reason.name()]).inc();
     }
+
+    /// Brings the access log's format up to date; one that is none leaves the last in force.
+    pub fn configure(&self, traffic: &MeshTraffic) {
+        let mut now = self.format.borrow_mut();
+        if now.json == traffic.access_log_json && now.text == traffic.access_log_format {
+            return;
+        }
+        (now.json, now.text) = (traffic.access_log_json, traffic.access_log_format.clone());
+        match Format::new(now.json, now.text.as_deref()) {
+            Ok(format) => now.format = Rc::new(format),
+            Err(error) => tracing::warn!(%error, "the access log keeps its format"),
+        }
+    }
+
+    fn format(&self) -> Rc<Format> {
+        self.format.borrow().format.clone()
+    }
 }
+
+#[cfg(test)]
+mod tests;

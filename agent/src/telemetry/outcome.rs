@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use super::WorkerTelemetry;
-use super::access_log::Line;
+use super::format::Entry;
 use super::reason::{Failure, Reason};
 use super::tcp::{TcpCounters, TcpLabels};
 
@@ -75,6 +75,7 @@ pub struct Outcome {
     pub upstream: Option<SocketAddr>,
     /// Envoy's name of the upstream cluster.
     pub cluster: Option<Box<str>>,
+    carries_requests: bool,
     concluded: bool,
 }
 
@@ -90,6 +91,7 @@ impl Outcome {
             dialled: None,
             upstream: None,
             cluster: None,
+            carries_requests: false,
             concluded: false,
         }
     }
@@ -104,6 +106,11 @@ impl Outcome {
         let counters = self.telemetry.tcp.counters(labels);
         counters.opened.inc();
         *self.meter.counters.borrow_mut() = Some(counters);
+    }
+
+    /// Its requests are counted and logged, each by its own [`super::Exchange`]; the connection itself is not.
+    pub fn carries_requests(&mut self) {
+        self.carries_requests = true;
     }
 
     /// Its end, well or not.
@@ -128,19 +135,21 @@ impl Outcome {
         if let Some(counters) = self.meter.counters.borrow_mut().take() {
             counters.close(flags);
         }
-        self.log(flags, result.err());
+        if !self.carries_requests {
+            self.log(flags, result.err());
+        }
     }
 
     fn log(&self, flags: &'static str, failure: Option<&Failure>) {
         let words = failure.map(|failure| failure.detail.as_deref().unwrap_or(failure.reason.name()));
         let upstream_failed = flags == "UF";
         let name = failure.map(|failure| failure.reason.name());
-        self.telemetry.access_log.write(&Line {
+        let entry = Entry {
             started: self.started.0,
-            response_flags: flags,
+            flags: flags.into(),
             // A denial names its policy here; what an upstream said has a field of its own.
-            details: if flags == "DENY" { words } else { name },
-            upstream_failure: words.filter(|_| upstream_failed),
+            termination: if flags == "DENY" { words } else { name },
+            transport_failure: words.filter(|_| upstream_failed),
             received: self.meter.received.get(),
             sent: self.meter.sent.get(),
             duration: self.started.1.elapsed(),
@@ -148,7 +157,9 @@ impl Outcome {
             cluster: self.cluster.as_deref(),
             downstream_local: self.dialled,
             downstream_remote: self.client,
-        });
+            ..Entry::default()
+        };
+        self.telemetry.access_log.write(&self.telemetry.format(), &entry);
     }
 }
 

@@ -165,7 +165,13 @@ impl From<Reason> for Failure {
 
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
-        Self::new(Reason::from(&denied), &denied)
+        let reason = Reason::from(&denied);
+        match denied {
+            Denied::DeniedBy(..) | Denied::PolicyMissing(_) | Denied::NoAllowMatched => {
+                Self::new(reason, &denied.response_code_details())
+            }
+            Denied::NotEnrolled | Denied::MtlsRequired | Denied::TrustDomain => Self::new(reason, &denied),
+        }
     }
 }
 

@@ -7,74 +7,16 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use heddle_core::identity::Identity;
-use heddle_core::workload::{Service, Workload};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-/// In the order of [`TcpLabels::values`].
-const LABELS: &[&str] = &[
-    "reporter",
-    "source_workload",
-    "source_canonical_service",
-    "source_canonical_revision",
-    "source_workload_namespace",
-    "source_principal",
-    "source_app",
-    "source_version",
-    "source_cluster",
-    "destination_workload",
-    "destination_canonical_service",
-    "destination_canonical_revision",
-    "destination_workload_namespace",
-    "destination_principal",
-    "destination_app",
-    "destination_version",
-    "destination_cluster",
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "request_protocol",
-    "connection_security_policy",
-    "response_flags",
-];
-const UNKNOWN: &str = "unknown";
+use super::party::{END_LABELS, Key};
+pub use super::party::{Labels as TcpLabels, Party, Reporter};
+use super::series::SeriesBudget;
+
+/// Behind [`END_LABELS`].
+const OWN_LABELS: [&str; 3] = ["request_protocol", "connection_security_policy", "response_flags"];
 /// Pairs whose handles a worker keeps; the cache starts afresh beyond.
 const CACHED_PAIRS: usize = 1024;
-
-/// Which side reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reporter {
-    /// The client's agent.
-    Source,
-    /// The server's agent.
-    Destination,
-}
-
-/// One end of a connection, as well as it is known.
-#[derive(Clone, Debug)]
-pub enum Party {
-    /// A workload of the mesh or beside it.
-    Workload(Arc<Workload>),
-    /// A verified identity without a workload record.
-    Identity(Identity),
-    /// Nothing is known.
-    Unknown,
-}
-
-/// What a connection is counted under.
-#[derive(Clone, Debug)]
-pub struct TcpLabels {
-    /// Which side reports.
-    pub reporter: Reporter,
-    /// The client.
-    pub source: Party,
-    /// The server.
-    pub destination: Party,
-    /// The service that was dialled or that the port belongs to.
-    pub service: Option<Arc<Service>>,
-    /// Whether the connection went through mTLS.
-    pub mutual_tls: bool,
-}
 
 /// The four families.
 #[derive(Clone, Debug)]
@@ -83,12 +25,14 @@ pub(super) struct TcpFamilies {
     closed: IntCounterVec,
     sent: IntCounterVec,
     received: IntCounterVec,
+    budget: SeriesBudget,
 }
 
 impl TcpFamilies {
-    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+    pub(super) fn register(registry: &Registry, budget: SeriesBudget) -> prometheus::Result<Self> {
+        let labels = [&END_LABELS[..], &OWN_LABELS[..]].concat();
         let family = |name: &str, help: &str| {
-            let family = IntCounterVec::new(Opts::new(name, help), LABELS)?;
+            let family = IntCounterVec::new(Opts::new(name, help), &labels)?;
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
@@ -100,6 +44,7 @@ impl TcpFamilies {
                 "istio_tcp_received_bytes_total",
                 "Bytes received from clients over TCP connections.",
             )?,
+            budget,
         })
     }
 }
@@ -118,7 +63,11 @@ pub struct TcpCounters {
 
 impl TcpCounters {
     fn new(families: &TcpFamilies, labels: TcpLabels) -> Self {
-        let counter = |family: &IntCounterVec| with_labels(family, &labels, "-");
+        let (values, exact) = values(families, &labels, "-");
+        if !exact {
+            families.budget.count_overflow();
+        }
+        let counter = |family: &IntCounterVec| with_values(family, &values);
         Self {
             opened: counter(&families.opened),
             sent: counter(&families.sent),
@@ -133,87 +82,22 @@ impl TcpCounters {
         if response_flags == "-" {
             self.closed.inc();
         } else {
-            with_labels(&self.families.closed, &self.labels, response_flags).inc();
+            let (values, _) = values(&self.families, &self.labels, response_flags);
+            with_values(&self.families.closed, &values).inc();
         }
     }
 }
 
-fn with_labels(family: &IntCounterVec, labels: &TcpLabels, flags: &str) -> IntCounter {
-    let values = labels.values(flags);
+fn values(families: &TcpFamilies, labels: &TcpLabels, flags: &str) -> (Vec<Arc<str>>, bool) {
+    let mut values = labels.ends();
+    let policy = if labels.mutual_tls { "mutual_tls" } else { "none" };
+    values.extend(["tcp", policy, flags].map(Arc::from));
+    families.budget.admit("tcp", values)
+}
+
+fn with_values(family: &IntCounterVec, values: &[Arc<str>]) -> IntCounter {
     let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
     family.with_label_values(&values)
-}
-
-impl TcpLabels {
-    fn values(&self, flags: &str) -> Vec<Arc<str>> {
-        let mut values = Vec::with_capacity(LABELS.len());
-        values.push(match self.reporter {
-            Reporter::Source => "source".into(),
-            Reporter::Destination => "destination".into(),
-        });
-        values.extend(self.source.values());
-        values.extend(self.destination.values());
-        values.extend(match &self.service {
-            Some(service) => [service.hostname.clone(), service.name.clone(), service.namespace.clone()],
-            None => [UNKNOWN.into(), UNKNOWN.into(), UNKNOWN.into()],
-        });
-        values.push("tcp".into());
-        values.push(if self.mutual_tls { "mutual_tls".into() } else { "none".into() });
-        values.push(flags.into());
-        values
-    }
-
-    fn key(&self) -> Key {
-        let service = self.service.as_ref().map_or(0, |service| Arc::as_ptr(service).addr());
-        (self.reporter, self.source.key(), self.destination.key(), service, self.mutual_tls)
-    }
-}
-
-impl Party {
-    fn values(&self) -> [Arc<str>; 8] {
-        let unknown: Arc<str> = UNKNOWN.into();
-        match self {
-            Self::Workload(workload) => [
-                workload.workload_name.clone(),
-                workload.canonical_name.clone(),
-                workload.canonical_revision.clone(),
-                workload.identity.namespace().into(),
-                workload.identity.to_string().into(),
-                workload.canonical_name.clone(),
-                workload.canonical_revision.clone(),
-                cluster(workload.uid.as_str()).into(),
-            ],
-            Self::Identity(identity) => {
-                let mut values = std::array::from_fn(|_| unknown.clone());
-                values[3] = identity.namespace().into();
-                values[4] = identity.to_string().into();
-                values
-            }
-            Self::Unknown => std::array::from_fn(|_| unknown.clone()),
-        }
-    }
-
-    fn key(&self) -> PartyKey {
-        match self {
-            Self::Workload(workload) => PartyKey::Workload(Arc::as_ptr(workload).addr()),
-            Self::Identity(identity) => PartyKey::Identity(identity.clone()),
-            Self::Unknown => PartyKey::Unknown,
-        }
-    }
-}
-
-/// A WDS name starts with its cluster: `<cluster>//Pod/<namespace>/<name>`.
-fn cluster(uid: &str) -> &str {
-    uid.split_once("//").map(|(cluster, _)| cluster).filter(|name| !name.is_empty()).unwrap_or(UNKNOWN)
-}
-
-type Key = (Reporter, PartyKey, PartyKey, usize, bool);
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum PartyKey {
-    Workload(usize),
-    Identity(Identity),
-    Unknown,
 }
 
 /// One worker's handles.

@@ -105,6 +105,7 @@ pub(super) async fn run<N: PodNetwork>(
 ) {
     let worker = Worker::new(context);
     let mut pods = Pods { worker: worker.clone(), served: HashMap::new() };
+    worker.telemetry.configure(&worker.snapshot().mesh().traffic);
     let mut snapshots = worker.snapshots.clone();
     let mut sweep = interval(worker.limits.sweep);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,6 +121,7 @@ pub(super) async fn run<N: PodNetwork>(
             changed = snapshots.changed(), if configured => match changed {
                 Ok(()) => {
                     let snapshot = snapshots.borrow_and_update().clone();
+                    worker.telemetry.configure(&snapshot.mesh().traffic);
                     worker.rules.learn(&snapshot);
                     worker.live.revoke(&snapshot);
                 }
