@@ -5,7 +5,7 @@ use crate::authorization;
 use crate::route::virtual_service;
 use crate::security::check_peer_authentication;
 use crate::strict::{metadata_only, schema};
-use crate::upstream::destination_rule;
+use crate::upstream::{destination_rule, service_entry};
 use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery};
 
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
@@ -45,8 +45,10 @@ pub static KINDS: &[KindInfo] = &[
         .served_by(destination_rule::check),
     istio("networking.istio.io", ISTIO, "Gateway", "gateways", &["gw"]),
     istio("networking.istio.io", ISTIO, "Sidecar", "sidecars", &[]),
-    istio("networking.istio.io", ISTIO, "ServiceEntry", "serviceentries", &["se"]),
-    istio("networking.istio.io", ISTIO, "WorkloadEntry", "workloadentries", &["we"]),
+    istio("networking.istio.io", ISTIO, "ServiceEntry", "serviceentries", &["se"])
+        .served_by(service_entry::check),
+    istio("networking.istio.io", ISTIO, "WorkloadEntry", "workloadentries", &["we"])
+        .served_by(service_entry::endpoints::check),
     istio("security.istio.io", SECURITY, "PeerAuthentication", "peerauthentications", &["pa"])
         .served_by(check_peer_authentication),
     istio("security.istio.io", SECURITY, "AuthorizationPolicy", "authorizationpolicies", &["ap"])
