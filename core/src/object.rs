@@ -19,6 +19,7 @@ pub type Labels = BTreeMap<String, String>;
 /// One object about traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "each lives in an Arc of its own")]
 pub enum TrafficObject {
     /// VirtualService, HTTPRoute or GRPCRoute.
     Route(RouteObject),

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::names::{Generation, PodUid, PolicyName, ServiceKey, WorkloadUid};
 use crate::object::TrafficObject;
 use crate::policy::{Cidr, Policy};
-use crate::route::RouteTables;
 use crate::route::model::Retries;
+use crate::route::{Compiler, Inputs, RouteTables};
 use crate::snapshot::Snapshot;
 use crate::upstream::Destinations;
 use crate::upstream::model::Locality;
@@ -75,6 +75,9 @@ pub struct Store {
     destinations: Arc<Destinations>,
     /// DestinationRules or ServiceEntries have changed since `destinations` was made.
     stale_destinations: bool,
+    compiler: Compiler,
+    /// What `routes` is made of has changed since.
+    stale_routes: bool,
 }
 
 /// Workloads by key and by address.
@@ -100,6 +103,7 @@ impl Store {
     /// Mesh-wide facts.
     pub fn set_mesh(&mut self, mesh: MeshFacts) {
         self.mesh = Arc::new(mesh);
+        self.stale_routes = true;
     }
 
     /// Adds or replaces a workload. Of two that claim one address, the later has it.
@@ -136,6 +140,7 @@ impl Store {
 
     /// Adds or replaces a service. Of two that claim one address, the later has it.
     pub fn put_service(&mut self, service: Service) {
+        self.stale_routes = true;
         let tables = Arc::make_mut(&mut self.services);
         let service = Arc::new(service);
         let same = |other: &Service| other.key == service.key;
@@ -156,6 +161,7 @@ impl Store {
         if !self.services.by_key.contains_key(key) {
             return;
         }
+        self.stale_routes = true;
         let tables = Arc::make_mut(&mut self.services);
         let Some(old) = tables.by_key.remove(key) else { return };
         tables.leave_host(&old);
@@ -185,6 +191,7 @@ impl Store {
             self.request_policies.insert(policy.name.clone(), Arc::new(policy.clone()));
             self.settle_policy(&policy.name);
         }
+        self.stale_routes |= makes_routes(&object);
         self.stale_destinations |= object.is_destination();
         let replaced = Arc::make_mut(&mut self.traffic).insert(object.wire_name().into(), Arc::new(object));
         self.stale_destinations |= replaced.is_some_and(|object| object.is_destination());
@@ -197,6 +204,7 @@ impl Store {
         }
         let removed = Arc::make_mut(&mut self.traffic).remove(name);
         self.stale_destinations |= removed.as_ref().is_some_and(|object| object.is_destination());
+        self.stale_routes |= removed.as_deref().is_some_and(makes_routes);
         if let Some(TrafficObject::Policy(policy)) = removed.as_deref() {
             self.request_policies.remove(&policy.name);
             self.settle_policy(&policy.name);
@@ -227,6 +235,10 @@ impl Store {
         if std::mem::take(&mut self.stale_destinations) {
             self.destinations = Arc::new(Destinations::new(self.traffic.values()));
         }
+        if std::mem::take(&mut self.stale_routes) {
+            let inputs = Inputs { mesh: &self.mesh, services: &self.services, traffic: &self.traffic };
+            self.routes = Arc::new(self.compiler.build(&inputs));
+        }
         Arc::new(Snapshot {
             generation: self.generation,
             mesh: Arc::clone(&self.mesh),
@@ -239,6 +251,11 @@ impl Store {
             destinations: Arc::clone(&self.destinations),
         })
     }
+}
+
+/// Whether an object has a say in which routes there are.
+fn makes_routes(object: &TrafficObject) -> bool {
+    matches!(object, TrafficObject::Route(_) | TrafficObject::ServiceEntry(_))
 }
 
 impl Workloads {

@@ -1,24 +1,41 @@
 //! All routes in force, by the host that they speak for.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::decision::Decision;
+use super::connection::{ConnectionRule, Dialled};
+use super::host::VirtualHost;
 use super::path::Normalization;
-use super::request::{Client, RequestHead};
-use super::rule::{CompiledRule, Forward};
+use super::redirect::split_port;
+use super::request::Client;
 use crate::object::ObjectRef;
 use crate::workload::Service;
 
 /// Every virtual host. Made when a snapshot is published.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct RouteTables {
-    normalization: Normalization,
-    problems: Vec<Problem>,
+    pub(super) normalization: Normalization,
+    /// `svc.<cluster domain>`.
+    pub(super) services_domain: Box<str>,
+    /// By host, lower case.
+    pub(super) exact: HashMap<Box<str>, HostEntry>,
+    /// By what stands behind the asterisk.
+    pub(super) wildcard: HashMap<Box<str>, HostEntry>,
+    /// Lengths of those, the longest first.
+    pub(super) suffixes: Box<[usize]>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// A host as each namespace sees it; `None`: it does not.
+#[derive(Debug, Default)]
+pub(super) struct HostEntry {
+    pub(super) by_namespace: HashMap<Box<str>, Option<Arc<VirtualHost>>>,
+    /// For every other namespace.
+    pub(super) others: Option<Arc<VirtualHost>>,
 }
 
 /// What is wrong with an object; everything else of it is in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Of which object.
     pub source: ObjectRef,
@@ -28,35 +45,13 @@ pub struct Problem {
     pub message: String,
 }
 
-/// The rules of one host as one namespace's clients see them.
-#[derive(Clone, Debug)]
-pub struct VirtualHost {
-    name: Arc<str>,
-    service: Option<Arc<Service>>,
-}
-
-/// A connection that is routed without looking at requests.
-#[derive(Clone, Copy, Debug)]
-pub struct Dialled<'a> {
-    /// The service that was dialled.
-    pub service: Option<&'a Service>,
-    /// The address that was dialled.
-    pub address: IpAddr,
-    /// The port that was dialled.
-    pub port: u16,
-    /// The server name, where the client begins with TLS.
-    pub sni: Option<&'a str>,
-}
-
-/// A `tls` or `tcp` rule that matched.
-#[derive(Clone, Debug)]
-pub struct ConnectionRule {
-    /// The object that it stands in.
-    pub source: ObjectRef,
-    /// Its place in `tls` or `tcp`.
-    pub index: usize,
-    /// Weighted backends.
-    pub forward: Forward,
+impl HostEntry {
+    fn seen_from(&self, namespace: &str) -> Option<&Arc<VirtualHost>> {
+        match self.by_namespace.get(namespace) {
+            Some(seen) => seen.as_ref(),
+            None => self.others.as_ref(),
+        }
+    }
 }
 
 impl RouteTables {
@@ -65,9 +60,17 @@ impl RouteTables {
         self.normalization
     }
 
-    /// What could not be put in force.
+    /// What could not be put in force, in the order of the objects.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// The hosts that clients of a namespace see, sorted by name.
+    pub fn hosts(&self, namespace: &str) -> Vec<&Arc<VirtualHost>> {
+        let entries = self.exact.values().chain(self.wildcard.values());
+        let mut hosts: Vec<_> = entries.filter_map(|entry| entry.seen_from(namespace)).collect();
+        hosts.sort_by_key(|host| Arc::clone(host.name()));
+        hosts
     }
 
     /// The host of an authority on a dialled port; where there is none, that of the service that was dialled.
@@ -78,48 +81,81 @@ impl RouteTables {
         port: u16,
         dialled: Option<&Service>,
     ) -> Option<&Arc<VirtualHost>> {
-        let _ = (client, authority, port, dialled);
-        None
+        self.by_authority(client.namespace, authority, port)
+            .or_else(|| self.host(client.namespace, &dialled?.hostname))
     }
 
-    /// Whether HTTP rules speak for a service's port, for clients of a namespace.
+    /// Whether HTTP rules may speak for a service's port, for clients of a namespace.
     pub fn has_http_rules(&self, client: &Client<'_>, service: &Service, port: u16) -> bool {
-        let _ = (client, service, port);
-        false
+        self.host(client.namespace, &service.hostname).is_some_and(|host| host.concerns(client, port))
     }
 
-    /// The rule of a connection that is not looked into further.
+    /// The rule of a connection that nobody looks into: of the service that was dialled, else of the server name.
     pub fn connection(&self, client: &Client<'_>, dialled: &Dialled<'_>) -> Option<&Arc<ConnectionRule>> {
-        let _ = (client, dialled);
-        None
+        let host = match dialled.service {
+            Some(service) => self.host(client.namespace, &service.hostname),
+            None => self.by_authority(client.namespace, dialled.sni?, dialled.port),
+        };
+        host?.connection(client, dialled)
+    }
+
+    fn host(&self, namespace: &str, name: &str) -> Option<&Arc<VirtualHost>> {
+        self.exact.get(name)?.seen_from(namespace)
+    }
+
+    fn by_authority(&self, namespace: &str, authority: &str, port: u16) -> Option<&Arc<VirtualHost>> {
+        let mut name = Name::default();
+        let host = split_port(authority).0;
+        name.push(host.strip_suffix('.').unwrap_or(host))?;
+        name.bytes[..name.length].make_ascii_lowercase();
+        let named = |name: &Name| self.host(namespace, name.as_str()?).filter(|host| host.takes(port));
+        let found = named(&name).or_else(|| {
+            // The short names that DNS would complete: `reviews`, `reviews.default`, `reviews.default.svc`.
+            let mut whole = name;
+            let missing: &[&str] = match name.as_str()?.bytes().filter(|byte| *byte == b'.').count() {
+                0 => &[".", namespace, ".", &self.services_domain],
+                1 => &[".", &self.services_domain],
+                2 if name.as_str()?.ends_with(".svc") => {
+                    &[self.services_domain.strip_prefix("svc").unwrap_or_default()]
+                }
+                _ => return None,
+            };
+            missing.iter().try_for_each(|part| whole.push(part))?;
+            named(&whole)
+        });
+        found.or_else(|| self.by_wildcard(namespace, name.as_str()?, port))
+    }
+
+    fn by_wildcard(&self, namespace: &str, name: &str, port: u16) -> Option<&Arc<VirtualHost>> {
+        let suffixes = self.suffixes.iter().filter(|length| **length < name.len());
+        let entries = suffixes.filter_map(|length| self.wildcard.get(name.get(name.len() - length..)?));
+        entries.filter_map(|entry| entry.seen_from(namespace)).find(|host| host.takes(port))
     }
 }
 
-impl VirtualHost {
-    /// The host that it speaks for, fully qualified; `*.suffix` where a wildcard matched what nobody registered.
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
+/// A host name without an allocation.
+#[derive(Clone, Copy)]
+struct Name {
+    bytes: [u8; 384],
+    length: usize,
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self { bytes: [0; 384], length: 0 }
+    }
+}
+
+impl Name {
+    /// `None`: longer than any host name.
+    fn push(&mut self, text: &str) -> Option<()> {
+        let end = self.length + text.len();
+        self.bytes.get_mut(self.length..end)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Some(())
     }
 
-    /// The service of that name.
-    pub fn service(&self) -> Option<&Arc<Service>> {
-        self.service.as_ref()
-    }
-
-    /// Whether any rule speaks for a port.
-    pub fn has_rules(&self, port: u16) -> bool {
-        self.rules(port).next().is_some()
-    }
-
-    /// The rules of a port in the order in which they are asked.
-    pub fn rules(&self, port: u16) -> impl Iterator<Item = &Arc<CompiledRule>> {
-        let _ = port;
-        std::iter::empty()
-    }
-
-    /// The first rule that matches.
-    pub fn decide(&self, client: &Client<'_>, head: &RequestHead<'_>) -> Decision<'_> {
-        let _ = (client, head);
-        Decision::Default
+    fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes[..self.length]).ok()
     }
 }
