@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use heddle_api::normalised::Context;
 use heddle_core::identity::Identity;
 use heddle_proto::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use heddle_proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
@@ -90,7 +91,13 @@ impl Controller {
         let engine = Engine::new(Index::new(settings(&options, &root)), metrics.clone());
         let channels = Channels { batches, events, published, agents, verdicts };
         tokio::spawn(engine.run(channels, stop.clone()));
-        let directory = Directory::spawn(options.directory.clone(), batch_sender).map_err(at("registry"))?;
+        let context = Context {
+            cluster_domain: options.cluster_domain.clone(),
+            trust_domain: options.trust_domain.clone(),
+            ..Context::default()
+        };
+        let directory =
+            Directory::spawn(options.directory.clone(), context, batch_sender).map_err(at("registry"))?;
 
         let admin = Admin {
             published: latest.clone(),

@@ -1,21 +1,24 @@
 //! The owner of the index: takes batches of objects and news of agents, publishes what follows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::index::route::ParentVerdict;
 use crate::index::{Index, Output};
 use crate::metrics::Metrics;
 use crate::published::Published;
-use crate::registry::{Batch, Judged, ObjectId, Problem};
+use crate::registry::{Batch, Judged, ObjectId, Unread};
+use crate::status::Told;
 use crate::xds::agents::{AgentEvent, Agents};
 use crate::xds::kind::ResourceKind;
 use crate::xds::ordering::Ordering;
 
-/// New verdicts; `None`: the object is gone.
-pub type Verdicts = Vec<(ObjectId, Option<Judged>)>;
+/// News of objects; `None`: the object is gone.
+pub type Verdicts = Vec<(ObjectId, Option<Told>)>;
 
 /// Where the engine reads from and writes to.
 #[derive(Debug)]
@@ -40,10 +43,12 @@ pub struct Engine {
     agents: Agents,
     sequence: u64,
     resource_version: u64,
-    problems: Vec<Problem>,
+    problems: Vec<Unread>,
     complete: bool,
     /// Not passed on yet.
     verdicts: Verdicts,
+    /// Routes, whose status has two sources: the registry, and the index.
+    routes: BTreeMap<ObjectId, (Option<Judged>, Vec<ParentVerdict>)>,
     fingerprint: u64,
     metrics: Arc<Metrics>,
 }
@@ -60,6 +65,7 @@ impl Engine {
             problems: Vec::new(),
             complete: false,
             verdicts: Vec::new(),
+            routes: BTreeMap::new(),
             fingerprint: 0,
             metrics,
         }
@@ -122,7 +128,7 @@ impl Engine {
         if news {
             self.publish(channels);
         }
-        self.verdicts.extend(verdicts);
+        self.judge(verdicts);
         // The first message to the writer is of everything.
         if self.complete && (whole || !self.verdicts.is_empty()) {
             let verdicts = std::mem::take(&mut self.verdicts);
@@ -131,6 +137,37 @@ impl Engine {
         }
         for told in published {
             let _ = told.send(());
+        }
+    }
+
+    /// Joins what the registry says of objects with what the parents of routes say.
+    fn judge(&mut self, verdicts: Vec<(ObjectId, Option<Judged>)>) {
+        let mut touched = BTreeSet::new();
+        for (id, judged) in verdicts {
+            if id.is_route() {
+                self.routes.entry(id.clone()).or_default().0 = judged;
+                touched.insert(id);
+            } else {
+                let told = judged.map(|judged| Told { judged, parents: Vec::new() });
+                self.verdicts.push((id, told));
+            }
+        }
+        for (key, parents) in self.index.take_verdicts() {
+            let Some(id) = ObjectId::of_route(&key) else { continue };
+            self.routes.entry(id.clone()).or_default().1 = parents;
+            touched.insert(id);
+        }
+        for id in touched {
+            let told = match self.routes.get(&id) {
+                Some((Some(judged), parents)) => {
+                    Some(Told { judged: judged.clone(), parents: parents.clone() })
+                }
+                _ => None,
+            };
+            if told.is_none() {
+                self.routes.remove(&id);
+            }
+            self.verdicts.push((id, told));
         }
     }
 

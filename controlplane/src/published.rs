@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::index::Output;
-use crate::registry::Problem;
+use crate::registry::Unread;
 
 /// One publication.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Published {
     /// Nodes that there are.
     pub nodes: Vec<Arc<str>>,
     /// What could not be read.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Unread>,
     /// Pods on their way into the mesh or out of it.
     pub moving: usize,
 }

@@ -1,17 +1,29 @@
-//! Writes what became of objects: one small file an object, in the shape of Kubernetes' conditions.
+//! Writes what became of objects: one small file an object, in the shape that the kind's status has.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
 use crate::engine::Verdicts;
+use crate::index::route::ParentVerdict;
 use crate::registry::{Judged, ObjectId, Verdict};
+
+mod body;
+
+/// What there is to say about an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// By itself.
+    pub judged: Judged,
+    /// Of a route: by its parents.
+    pub parents: Vec<ParentVerdict>,
+}
 
 /// Writes verdicts until the sender is gone. The first ones are of everything that there is: what else the
 /// directory holds is left from before.
@@ -24,10 +36,10 @@ pub async fn run(directory: Option<PathBuf>, mut verdicts: mpsc::Receiver<Verdic
             if sweep {
                 remove_others(&directory, &news);
             }
-            for (id, judged) in news {
+            for (id, told) in news {
                 let path = path(&directory, &id);
-                let done = match judged.filter(|judged| worth_telling(&id, judged)) {
-                    Some(judged) => write(&path, &judged),
+                let done = match told.filter(|told| worth_telling(&id, &told.judged)) {
+                    Some(told) => write(&path, &id, &told),
                     None => remove(&path),
                 };
                 if let Err(error) = done {
@@ -68,23 +80,14 @@ fn path(directory: &Path, id: &ObjectId) -> PathBuf {
     directory.join(&*id.directory).join(namespace).join(format!("{}.json", id.name))
 }
 
-fn write(path: &Path, judged: &Judged) -> io::Result<()> {
-    let (status, reason, message) = match &judged.verdict {
-        Verdict::Accepted(message) => ("True", "Accepted", message),
-        Verdict::Unsupported(message) => ("False", "Unsupported", message),
-        Verdict::Invalid(message) => ("False", "Invalid", message),
-    };
-    let body = json!({
-        "resourceVersion": judged.resource_version.to_string(),
-        "conditions": [{
-            "type": "Accepted",
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "observedGeneration": judged.generation,
-            "lastTransitionTime": since(path, status),
-        }],
-    });
+/// Writes it, unless that is what is there.
+fn write(path: &Path, id: &ObjectId, told: &Told) -> io::Result<()> {
+    let old: Option<Value> = fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let body = body::of(id, told, old.as_ref(), &now.format(&Rfc3339).unwrap_or_default());
+    if old.as_ref() == Some(&body) {
+        return Ok(());
+    }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -92,15 +95,6 @@ fn write(path: &Path, judged: &Judged) -> io::Result<()> {
     let temporary = path.with_file_name(format!(".{name}"));
     fs::write(&temporary, body.to_string())?;
     fs::rename(&temporary, path)
-}
-
-/// When the condition became what it is: as it was, unless its status changes now.
-fn since(path: &Path, status: &str) -> String {
-    let before: Option<Value> = fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let condition = before.as_ref().and_then(|before| before.pointer("/conditions/0"));
-    let same = condition.filter(|condition| condition["status"] == status);
-    let time = same.and_then(|condition| condition["lastTransitionTime"].as_str()).map(str::to_owned);
-    time.unwrap_or_else(|| OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default())
 }
 
 fn remove(path: &Path) -> io::Result<()> {

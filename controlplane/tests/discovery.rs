@@ -41,10 +41,10 @@ async fn an_agent_gets_the_whole_state_and_then_one_resource_for_one_edit() {
     let all = agent.settle().await;
     let order: Vec<&str> = all.iter().map(|response| response.type_url.as_str()).collect();
     assert_eq!(order, urls(), "in the order of application");
-    assert_eq!(names(&all[2]), ["Kubernetes//Pod/ns/a", "Kubernetes//Pod/ns/b"]);
-    assert_eq!(names(&all[3]), ["uid-a"], "its own node's only");
-    assert!(enrolled(&all[3]));
-    assert_eq!(tunnel(&all[2], "/a"), Some(TunnelProtocol::Hbone as i32), "created in the mesh: at once");
+    assert_eq!(names(&all[3]), ["Kubernetes//Pod/ns/a", "Kubernetes//Pod/ns/b"]);
+    assert_eq!(names(&all[4]), ["uid-a"], "its own node's only");
+    assert!(enrolled(&all[4]));
+    assert_eq!(tunnel(&all[3], "/a"), Some(TunnelProtocol::Hbone as i32), "created in the mesh: at once");
 
     world.pod("b", "node-2", "10.244.2.3");
     let response = agent.next().await.unwrap();
@@ -81,9 +81,9 @@ async fn what_went_while_the_agent_was_away_is_removed_when_it_resumes() {
     let mut agent = world.agent("node-1", &held).await.unwrap();
     let all = agent.settle().await;
     assert!(names(&all[0]).is_empty(), "the mesh did not change");
-    assert_eq!(names(&all[2]), ["Kubernetes//Pod/ns/c"]);
-    assert_eq!(all[2].removed_resources, ["Kubernetes//Pod/ns/b"]);
-    assert_eq!((names(&all[3]).len(), all[3].removed_resources.as_slice()), (0, &["uid-b".to_owned()][..]));
+    assert_eq!(names(&all[3]), ["Kubernetes//Pod/ns/c"]);
+    assert_eq!(all[3].removed_resources, ["Kubernetes//Pod/ns/b"]);
+    assert_eq!((names(&all[4]).len(), all[4].removed_resources.as_slice()), (0, &["uid-b".to_owned()][..]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +137,7 @@ async fn a_running_pod_is_tunnelled_to_only_once_its_node_has_captured_it() {
     world.status().await;
     let mut here = world.agent("node-1", &Held::new()).await.unwrap();
     let mut there = world.agent("node-2", &Held::new()).await.unwrap();
-    assert_eq!(tunnel(&here.settle().await[2], "/a"), Some(TunnelProtocol::None as i32));
+    assert_eq!(tunnel(&here.settle().await[3], "/a"), Some(TunnelProtocol::None as i32));
     there.settle().await;
 
     world.namespace("ns", &json!({"istio-injection": "enabled"}));
@@ -207,12 +207,15 @@ async fn a_security_kind_that_is_not_served_denies_and_says_so() {
     world.status().await;
     let mut agent = world.agent("node-1", &Held::new()).await.unwrap();
     agent.settle().await;
-    world.put(json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
-        "metadata": {"name": "p", "namespace": "ns"}, "spec": {"rules": [{}]}}));
+    world.put(json!({"apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
+        "metadata": {"name": "p", "namespace": "ns"}, "spec": {"jwtRules": []}}));
     let response = agent.next().await.unwrap();
-    assert_eq!((response.type_url.as_str(), names(&response)), (AUTHORIZATION, vec!["ns/p"]));
+    assert_eq!(
+        (response.type_url.as_str(), names(&response)),
+        (AUTHORIZATION, vec!["ns/requestauthentication.p"])
+    );
     agent.ack(&response).await;
-    let path = "authorizationpolicies.security.istio.io";
+    let path = "requestauthentications.security.istio.io";
     eventually("told", || async {
         world.condition(path, "ns", "p").is_some_and(|condition| condition["reason"] == "Unsupported")
     })

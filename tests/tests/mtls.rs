@@ -82,15 +82,15 @@ fn a_security_kind_that_is_not_served_denies_what_it_selects() {
     let world = World::enrolled("t-unserved").unwrap();
     world
         .apply(
-            "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: later, namespace: default}, \
-             spec: {selector: {matchLabels: {app: echo}}, rules: [{}]}}",
+            "{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: {name: later, namespace: default}, \
+             spec: {selector: {matchLabels: {app: echo}}, jwtRules: [{issuer: nobody}]}}",
         )
         .unwrap();
     assert!(world.curl("default", "client", "http://echo").is_err());
     assert!(world.probe(&["peer-client", "peers:7000"]).is_ok(), "what it does not select goes on");
-    let shown = world.sandbox.run(&["sandbox", "get", "authorizationpolicy", "later", "-o", "json"]).unwrap();
+    let shown = world.sandbox.run(&["sandbox", "get", "requestauthentication", "later", "-o", "json"]).unwrap();
     assert!(shown.contains("Unsupported"), "{shown}");
-    world.sandbox.run(&["sandbox", "delete", "authorizationpolicy", "later"]).unwrap();
+    world.sandbox.run(&["sandbox", "delete", "requestauthentication", "later"]).unwrap();
     world.sandbox.synced().unwrap();
     eventually(Duration::from_secs(5), || Ok(world.curl("default", "client", "http://echo").is_ok()))
         .unwrap();

@@ -31,9 +31,18 @@ fn conditions(object: &Value) -> Option<String> {
     })
 }
 
+/// A condition of the object. A route of the Gateway API has those of each parent: of them the first that is not True,
+/// so that it is True where all are.
 pub(super) fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
-    let all = object["status"]["conditions"].as_array()?;
-    all.iter().find(|condition| text(&condition["type"]).eq_ignore_ascii_case(name))
+    let status = &object["status"];
+    let named = |all: &'a Value| {
+        let mut all = all.as_array().into_iter().flatten();
+        all.find(|condition| text(&condition["type"]).eq_ignore_ascii_case(name))
+    };
+    let parents = status["parents"].as_array().into_iter().flatten();
+    let found: Vec<&Value> = parents.filter_map(|parent| named(&parent["conditions"])).collect();
+    let of_parents = found.iter().find(|condition| condition["status"] != "True").or(found.first());
+    named(&status["conditions"]).or(of_parents.copied())
 }
 
 /// A condition that is not True.
@@ -111,5 +120,15 @@ mod tests {
         let refused = json!({"kind": "Sidecar", "status": {"conditions": [
             {"type": "Accepted", "status": "False", "message": "not served"}]}});
         assert_eq!(lacks(&refused).as_deref(), Some("Accepted is False: not served"));
+    }
+
+    #[test]
+    fn a_route_is_accepted_when_every_parent_takes_it() {
+        let parent = |status: &str| json!({"conditions": [{"type": "Accepted", "status": status}]});
+        let route = |parents: &[Value]| json!({"kind": "HTTPRoute", "status": {"parents": parents}});
+        let accepted = |route: &Value| condition(route, "accepted").map(|found| found["status"].clone());
+        assert_eq!(accepted(&route(&[])), None);
+        assert_eq!(accepted(&route(&[parent("True"), parent("True")])), Some(json!("True")));
+        assert_eq!(accepted(&route(&[parent("True"), parent("False")])), Some(json!("False")));
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::published::Published;
-use crate::registry::Problem;
+use crate::registry::Unread;
 use crate::xds::agents::{Agent, Agents};
 use crate::xds::kind::ResourceKind;
 
@@ -28,7 +28,7 @@ pub struct StatusReport {
     /// In order of node.
     pub agents: Vec<AgentReport>,
     /// Objects and files that are not taken.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Unread>,
 }
 
 /// One agent.

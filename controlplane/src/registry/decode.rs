@@ -1,8 +1,9 @@
 //! From any object to what the index reads of it, and a verdict.
 
-use heddle_api::diagnostic::Severity;
+use heddle_api::diagnostic::{Problem, Severity};
 use heddle_api::manifest;
 use heddle_api::mesh::{self, L7, MeshConfig};
+use heddle_api::normalised::Context;
 use heddle_api::object::Object;
 use heddle_api::security::PeerAuthentication;
 use heddle_core::store::MeshTraffic;
@@ -11,9 +12,11 @@ use serde_json::Value;
 
 use super::{Verdict, kubernetes};
 use crate::index::input::{
-    Input, InputKind, Key, Labels, MeshConfigInput, PeerAuthenticationInput, Selection,
+    GATEWAY_GROUP, Input, InputKind, Key, Labels, MeshConfigInput, PeerAuthenticationInput, Selection,
 };
 use crate::index::peer_authentication;
+
+mod traffic;
 
 /// An object, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,38 +27,91 @@ pub struct Decoded {
     pub fallback: Option<(Key, Input)>,
     /// What becomes of it.
     pub verdict: Verdict,
+    /// Everything that was found in it.
+    pub findings: Vec<Problem>,
+    /// Of a route: its `parentRefs` as written.
+    pub parents: Vec<Value>,
 }
 
 /// Reads an object. Kinds of the mesh are read strictly; those of Kubernetes its API server has judged.
-pub fn decode(mut object: Object) -> Decoded {
+pub fn decode(mut object: Object, context: &Context) -> Decoded {
     let mesh_api = object.kind.group.contains('.') && !object.kind.group.ends_with("k8s.io")
-        || object.kind.group == "gateway.networking.k8s.io";
+        || object.kind.group == GATEWAY_GROUP;
+    let mut findings = Vec::new();
     if mesh_api && object.kind.served {
-        let errors: Vec<String> = manifest::check(&mut object)
-            .into_iter()
-            .filter(|problem| problem.severity == Severity::Error)
-            .map(|problem| format!("{}: {}", problem.path, problem.message))
-            .collect();
-        if !errors.is_empty() {
-            return invalid(&object, errors.join("; "));
-        }
+        findings = manifest::check(&mut object);
+    }
+    let parents = object.value.pointer("/spec/parentRefs").and_then(Value::as_array);
+    let parents = parents.filter(|_| object.kind.group == GATEWAY_GROUP).cloned().unwrap_or_default();
+    let errors = sentences(&findings, Severity::Error);
+    let told = if errors.is_empty() {
+        read(&object, context, &findings)
+    } else {
+        Told { fallback: traffic::in_place_of(&object, context), ..Told::new(Verdict::Invalid(errors)) }
+    };
+    let keyed = |input: Option<Input>| Some((key(&object)?, input?));
+    let (input, fallback) = (keyed(told.input), keyed(told.fallback));
+    Decoded { input, fallback, verdict: told.verdict, findings, parents }
+}
+
+/// What is made of an object that can be read.
+struct Told {
+    input: Option<Input>,
+    fallback: Option<Input>,
+    verdict: Verdict,
+}
+
+impl Told {
+    fn new(verdict: Verdict) -> Self {
+        Self { input: None, fallback: None, verdict }
+    }
+
+    fn accepted(input: impl Into<Option<Input>>, note: String) -> Self {
+        Self { input: input.into(), ..Self::new(Verdict::Accepted(note)) }
+    }
+}
+
+fn read(object: &Object, context: &Context, findings: &[Problem]) -> Told {
+    let warnings = || sentences(findings, Severity::Warning);
+    if let Some(told) = traffic::read(object, context, warnings) {
+        return told;
     }
     let read = match (object.kind.group, object.kind.kind) {
-        ("", "ConfigMap") => mesh_config(&object),
-        ("security.istio.io", "PeerAuthentication") => peer_authentication(&object),
-        ("security.istio.io", "AuthorizationPolicy" | "RequestAuthentication") => return denial(&object),
-        _ if mesh_api => return accepted_not(&object),
-        _ => kubernetes::read(&object),
+        ("", "ConfigMap") => mesh_config(object),
+        ("security.istio.io", "PeerAuthentication") => peer_authentication(object),
+        ("security.istio.io", _) => return denial(object),
+        (group, kind) if group == GATEWAY_GROUP || group.ends_with(".istio.io") => {
+            let message = format!("{kind} of {group} is not served yet: it has no effect");
+            return Told::new(Verdict::Unsupported(message));
+        }
+        _ => kubernetes::read(object),
     };
     match read {
-        Ok(Some((input, note))) => Decoded {
-            input: key(&object).map(|key| (key, input)),
-            fallback: None,
-            verdict: Verdict::Accepted(note),
-        },
-        Ok(None) => Decoded { input: None, fallback: None, verdict: Verdict::Accepted(String::new()) },
-        Err(message) => invalid(&object, message),
+        Ok(Some((input, note))) => Told::accepted(input, note),
+        Ok(None) => Told::accepted(None, String::new()),
+        Err(message) => {
+            Told { fallback: traffic::in_place_of(object, context), ..Told::new(Verdict::Invalid(message)) }
+        }
     }
+}
+
+/// Findings of one severity, as one text.
+fn sentences(findings: &[Problem], severity: Severity) -> String {
+    /// A condition's message has room for 32 KiB; nobody reads that much.
+    const SHOWN: usize = 10;
+    let mut found = findings.iter().filter(|problem| problem.severity == severity).map(|problem| {
+        if problem.path.is_empty() {
+            problem.message.clone()
+        } else {
+            format!("{}: {}", problem.path, problem.message)
+        }
+    });
+    let mut texts: Vec<String> = found.by_ref().take(SHOWN).collect();
+    match found.count() {
+        0 => {}
+        more => texts.push(format!("and {more} more")),
+    }
+    texts.join("; ")
 }
 
 /// The key under which the index knows an object; none for kinds that it does not read.
@@ -71,6 +127,13 @@ pub fn key(object: &Object) -> Option<Key> {
         ("security.istio.io", "PeerAuthentication") => InputKind::PeerAuthentication,
         ("security.istio.io", "AuthorizationPolicy") => InputKind::AuthorizationPolicy,
         ("security.istio.io", "RequestAuthentication") => InputKind::RequestAuthentication,
+        ("networking.istio.io", "VirtualService") => InputKind::VirtualService,
+        ("networking.istio.io", "DestinationRule") => InputKind::DestinationRule,
+        ("networking.istio.io", "ServiceEntry") => InputKind::ServiceEntry,
+        ("networking.istio.io", "WorkloadEntry") => InputKind::WorkloadEntry,
+        (GATEWAY_GROUP, "HTTPRoute") => InputKind::HttpRoute,
+        (GATEWAY_GROUP, "GRPCRoute") => InputKind::GrpcRoute,
+        (GATEWAY_GROUP, "ReferenceGrant") => InputKind::ReferenceGrant,
         _ => return None,
     };
     Some(Key::new(kind, object.namespace.as_deref().unwrap_or_default(), &object.name))
@@ -99,9 +162,8 @@ fn mesh_config(object: &Object) -> Read {
     let text = object.value.pointer("/data/mesh").and_then(Value::as_str).unwrap_or_default();
     let (config, problems) = MeshConfig::parse(text);
     let texts = |severity| {
-        let found = problems.iter().filter(move |problem| problem.severity == severity);
-        let texts = found.map(|problem| format!("data.mesh: {}: {}", problem.path, problem.message));
-        texts.collect::<Vec<_>>().join("; ")
+        let text = sentences(&problems, severity);
+        if text.is_empty() { text } else { format!("data.mesh: {text}") }
     };
     let Some(config) = config else { return Err(texts(Severity::Error)) };
     let l7 = match config.l7.unwrap_or_default() {
@@ -114,30 +176,10 @@ fn mesh_config(object: &Object) -> Read {
     Ok(Some((Input::MeshConfig(input), texts(Severity::Warning))))
 }
 
-/// A security object that is not served denies what it selects, unless it asks only to be tried.
-fn denial(object: &Object) -> Decoded {
-    let kind = object.kind.kind;
-    let dry_run = object.annotations().get("istio.io/dry-run").is_some_and(|value| value == "true");
-    let (input, message) = if dry_run {
-        (None, format!("{kind} is not served yet; it is a dry run, so nothing is denied"))
-    } else {
-        let input = Input::Denial(selection(object));
-        (key(object).map(|key| (key, input)), format!("{kind} is not served yet: what it selects is denied"))
-    };
-    Decoded { input, fallback: None, verdict: Verdict::Unsupported(message) }
-}
-
-fn accepted_not(object: &Object) -> Decoded {
-    let message =
-        format!("{} of {} is not served yet: it has no effect", object.kind.kind, object.kind.group);
-    Decoded { input: None, fallback: None, verdict: Verdict::Unsupported(message) }
-}
-
-fn invalid(object: &Object, message: String) -> Decoded {
-    let fallback = (object.kind.group == "security.istio.io")
-        .then(|| key(object).map(|key| (key, Input::Denial(selection(object)))))
-        .flatten();
-    Decoded { input: None, fallback, verdict: Verdict::Invalid(message) }
+/// A security object that is not served denies what it selects.
+fn denial(object: &Object) -> Told {
+    let message = format!("{} is not served yet: what it selects is denied", object.kind.kind);
+    Told { input: Some(Input::Denial(selection(object))), ..Told::new(Verdict::Unsupported(message)) }
 }
 
 /// What a security object selects; where that cannot be read it selects everything in its reach.

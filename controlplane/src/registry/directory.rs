@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
+use heddle_api::normalised::Context;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{mpsc, oneshot};
 
@@ -35,11 +36,11 @@ pub struct Directory {
 
 impl Directory {
     /// Starts to read and watch a directory on a thread of its own, which ends with the receiver of `batches`.
-    pub fn spawn(root: PathBuf, batches: mpsc::Sender<Batch>) -> std::io::Result<Self> {
+    pub fn spawn(root: PathBuf, context: Context, batches: mpsc::Sender<Batch>) -> std::io::Result<Self> {
         let (wake, woken) = std_mpsc::sync_channel(1024);
         let directory = Self { wake: wake.clone() };
         std::thread::Builder::new().name("registry".to_owned()).spawn(move || {
-            run(&root, &wake, &woken, &batches);
+            run(Scan::new(root, context), &wake, &woken, &batches);
         })?;
         Ok(directory)
     }
@@ -52,13 +53,13 @@ impl Directory {
 }
 
 fn run(
-    root: &Path,
+    mut scan: Scan,
     wake: &std_mpsc::SyncSender<Wake>,
     woken: &std_mpsc::Receiver<Wake>,
     batches: &mpsc::Sender<Batch>,
 ) {
-    let mut watcher = watch(root, wake);
-    let mut scan = Scan::new(root.to_owned());
+    let root = scan.root().to_owned();
+    let mut watcher = watch(&root, wake);
     let mut barriers = Vec::new();
     loop {
         let mut batch = scan.look();
@@ -70,7 +71,7 @@ fn run(
         match woken.recv_timeout(RESCAN) {
             Ok(Wake::Barrier(sender)) => barriers.push(sender),
             Ok(Wake::Moved) => std::thread::sleep(SETTLE),
-            Err(std_mpsc::RecvTimeoutError::Timeout) if watcher.is_none() => watcher = watch(root, wake),
+            Err(std_mpsc::RecvTimeoutError::Timeout) if watcher.is_none() => watcher = watch(&root, wake),
             Err(std_mpsc::RecvTimeoutError::Timeout) => {}
             Err(std_mpsc::RecvTimeoutError::Disconnected) => return,
         }

@@ -7,11 +7,13 @@ mod kubernetes;
 use std::fmt;
 use std::sync::Arc;
 
+use heddle_api::diagnostic::Problem;
 use heddle_api::kind::KindInfo;
 use heddle_api::object::Object;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::index::input::Change;
+use crate::index::input::{Change, InputKind, Key};
 
 /// Place of any object, of a kind that the index reads or not: `<plural>.<group>`, namespace, name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,21 @@ impl ObjectId {
     /// The place of an object.
     pub fn of(object: &Object) -> Self {
         Self::new(object.kind, object.namespace.as_deref().unwrap_or_default(), &object.name)
+    }
+
+    /// The place of a route of the Gateway API.
+    pub fn of_route(key: &Key) -> Option<Self> {
+        let directory = match key.kind {
+            InputKind::HttpRoute => "httproutes.gateway.networking.k8s.io",
+            InputKind::GrpcRoute => "grpcroutes.gateway.networking.k8s.io",
+            _ => return None,
+        };
+        Some(Self { directory: directory.into(), namespace: key.namespace.clone(), name: key.name.clone() })
+    }
+
+    /// Whether it is a route of the Gateway API.
+    pub fn is_route(&self) -> bool {
+        self.directory.ends_with("routes.gateway.networking.k8s.io")
     }
 
     /// From its parts.
@@ -69,11 +86,15 @@ pub struct Judged {
     pub generation: i64,
     /// What became of it.
     pub verdict: Verdict,
+    /// Everything that was found in it.
+    pub findings: Vec<Problem>,
+    /// Of a route: its `parentRefs` as written.
+    pub parents: Vec<Value>,
 }
 
 /// Something that could not be read at all.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
+pub struct Unread {
     /// The file, or the object.
     pub object: String,
     /// What is wrong.
@@ -88,7 +109,7 @@ pub struct Batch {
     /// New verdicts; `None`: the object is gone.
     pub verdicts: Vec<(ObjectId, Option<Judged>)>,
     /// Everything that is wrong now.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Unread>,
     /// The highest version seen, never going back.
     pub resource_version: u64,
     /// Whether the whole source was read at least once.

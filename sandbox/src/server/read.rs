@@ -1,4 +1,4 @@
-//! `get`: stored objects, with the conditions that the controller wrote beside them.
+//! `get`: stored objects, with the status that the controller wrote beside them.
 use std::fs;
 
 use heddle_api::object::Object;
@@ -41,15 +41,23 @@ fn shown(server: &Server, object: &Object) -> Value {
         .join(object.namespace.as_deref().unwrap_or("_"))
         .join(format!("{}.json", object.name));
     let written = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    let Some(conditions) = written.as_ref().and_then(|status| status["conditions"].as_array()) else {
-        return value;
-    };
+    let Some(Value::Object(written)) = written else { return value };
     if !value["status"].is_object() {
         value["status"] = json!({});
     }
-    let mut all = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    all.retain(|own| !conditions.iter().any(|condition| condition["type"] == own["type"]));
-    all.extend(conditions.iter().cloned());
-    value["status"]["conditions"] = Value::Array(all);
+    for (field, told) in written {
+        match (field.as_str(), told) {
+            // Which version of the object it speaks of.
+            ("resourceVersion", _) => {}
+            // Others may have conditions of their own.
+            ("conditions", Value::Array(conditions)) => {
+                let mut all = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                all.retain(|own| !conditions.iter().any(|condition| condition["type"] == own["type"]));
+                all.extend(conditions);
+                value["status"]["conditions"] = Value::Array(all);
+            }
+            (field, told) => value["status"][field] = told,
+        }
+    }
     value
 }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use heddle_api::diagnostic::Diagnostic;
 use heddle_api::manifest;
+use heddle_api::normalised::Context;
 use heddle_api::object::Object;
 
 use super::walk;
 use crate::index::input::{Change, Input, Key};
 use crate::registry::decode::{self, Decoded};
-use crate::registry::{Batch, Judged, ObjectId, Problem, Verdict};
+use crate::registry::{Batch, Judged, ObjectId, Unread, Verdict};
 
 /// Longest file read.
 const MOST_BYTES: u64 = 4 << 20;
@@ -41,7 +42,7 @@ impl Stamp {
 struct File {
     stamp: Stamp,
     objects: BTreeSet<ObjectId>,
-    problems: Vec<Problem>,
+    problems: Vec<Unread>,
 }
 
 #[derive(Debug)]
@@ -61,11 +62,17 @@ pub(super) struct Scan {
     files: BTreeMap<PathBuf, File>,
     held: BTreeMap<ObjectId, Held>,
     resource_version: u64,
+    context: Context,
 }
 
 impl Scan {
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, files: BTreeMap::new(), held: BTreeMap::new(), resource_version: 0 }
+    pub(super) fn new(root: PathBuf, context: Context) -> Self {
+        Self { root, files: BTreeMap::new(), held: BTreeMap::new(), resource_version: 0, context }
+    }
+
+    /// The directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Walks the directory and reads what changed.
@@ -135,7 +142,7 @@ impl Scan {
     fn take(&mut self, path: &Path, id: ObjectId, object: Object, batch: &mut Batch) {
         let resource_version = object.resource_version().unwrap_or(0);
         let generation = object.value.pointer("/metadata/generation").and_then(serde_json::Value::as_i64);
-        let Decoded { input, fallback, verdict } = decode::decode(object);
+        let Decoded { input, fallback, verdict, findings, parents } = decode::decode(object, &self.context);
         let old = self.held.remove(&id);
         let (old_input, old_good) =
             old.as_ref().map_or((None, false), |held| (held.input.clone(), held.good));
@@ -152,7 +159,8 @@ impl Scan {
                 (None, None) => {}
             }
         }
-        let judged = Judged { resource_version, generation: generation.unwrap_or(0), verdict };
+        let judged =
+            Judged { resource_version, generation: generation.unwrap_or(0), verdict, findings, parents };
         if old.as_ref().is_none_or(|held| held.judged != judged) {
             batch.verdicts.push((id.clone(), Some(judged.clone())));
         }
@@ -175,14 +183,14 @@ impl Scan {
         }
     }
 
-    fn problems(&self, unread: &BTreeSet<PathBuf>, exists: bool) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = self.files.values().flat_map(|file| file.problems.clone()).collect();
+    fn problems(&self, unread: &BTreeSet<PathBuf>, exists: bool) -> Vec<Unread> {
+        let mut problems: Vec<Unread> = self.files.values().flat_map(|file| file.problems.clone()).collect();
         problems.extend(unread.iter().map(|folder| problem(folder, "cannot be read".to_owned())));
         if !exists {
             problems.push(problem(&self.root, "there is no such directory; what was in it stays".to_owned()));
         }
         problems.extend(self.held.iter().filter_map(|(id, held)| match &held.judged.verdict {
-            Verdict::Invalid(message) => Some(Problem { object: id.to_string(), message: message.clone() }),
+            Verdict::Invalid(message) => Some(Unread { object: id.to_string(), message: message.clone() }),
             _ => None,
         }));
         problems
@@ -197,7 +205,7 @@ fn text_of(path: &Path, size: u64) -> Result<String, String> {
 }
 
 /// JSON of one object is what machines write; anything else is a manifest as people write it.
-fn parse(path: &Path, text: &str) -> (Vec<Object>, Vec<Problem>) {
+fn parse(path: &Path, text: &str) -> (Vec<Object>, Vec<Unread>) {
     let is_json = path.extension().is_some_and(|extension| extension == "json");
     if is_json && let Ok(object) = Object::from_json(text.as_bytes()) {
         if object.name.is_empty() {
@@ -220,8 +228,8 @@ fn sentence(found: &Diagnostic) -> String {
     format!("{} {} {}: {}", found.kind, found.name, found.path, found.message)
 }
 
-fn problem(path: &Path, message: String) -> Problem {
-    Problem { object: path.display().to_string(), message }
+fn problem(path: &Path, message: String) -> Unread {
+    Unread { object: path.display().to_string(), message }
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ fn the_first_response_comes_even_if_it_is_empty() {
     assert!(responses[0].resources.is_empty() && responses[0].removed_resources.is_empty());
     stream.request(answer(&responses[0], None), now).unwrap();
     assert!(stream.responses(&published(&index(), 1), now).is_empty());
-    assert_eq!(stream.progress()[2].settled, 1);
+    assert_eq!(stream.progress()[ResourceKind::Address as usize].settled, 1);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn one_refused_resource_does_not_hold_up_the_others() {
     }
     taken.sort();
     assert_eq!(taken.len(), 4, "{taken:?}");
-    let progress = &stream.progress()[2];
+    let progress = &stream.progress()[ResourceKind::Address as usize];
     assert_eq!(progress.refused.len(), 1);
     assert_eq!((progress.settled, progress.error.as_str()), (1, "bad: no"));
     // It is tried again later, and at once when it changes.
@@ -151,7 +151,7 @@ fn a_better_version_of_what_was_refused_is_sent_at_once() {
     let response = stream.responses(&published(&index, 2), now).remove(0);
     stream.request(answer(&response, None), now).unwrap();
     assert!(stream.responses(&published(&index, 2), now).is_empty());
-    let progress = &stream.progress()[2];
+    let progress = &stream.progress()[ResourceKind::Address as usize];
     assert!(progress.refused.is_empty() && progress.error.is_empty());
 }
 
@@ -165,10 +165,13 @@ fn a_pod_that_the_kernel_failed_at_is_not_sent_again_and_may_succeed_later() {
     let response = stream.responses(&published(&index, 1), now).remove(0);
     stream.request(answer(&response, Some((INTERNAL, "pod default/a: no netns"))), now).unwrap();
     assert!(stream.responses(&published(&index, 1), now + Duration::from_secs(100)).is_empty());
-    assert!(stream.progress()[3].failing);
-    assert_eq!(stream.progress()[3].error, "pod default/a: no netns");
+    assert!(stream.progress()[ResourceKind::LocalWorkload as usize].failing);
+    assert_eq!(stream.progress()[ResourceKind::LocalWorkload as usize].error, "pod default/a: no netns");
     stream.request(answer(&response, None), now).unwrap();
-    assert!(!stream.progress()[3].failing && stream.progress()[3].error.is_empty());
+    assert!(
+        !stream.progress()[ResourceKind::LocalWorkload as usize].failing
+            && stream.progress()[ResourceKind::LocalWorkload as usize].error.is_empty()
+    );
 }
 
 #[test]
@@ -179,7 +182,7 @@ fn an_answer_to_an_old_nonce_changes_nothing() {
     let response = stream.responses(&published(&index, 1), now).remove(0);
     let old = DeltaDiscoveryResponse { nonce: "0".into(), ..response };
     stream.request(answer(&old, None), now).unwrap();
-    assert!(stream.progress()[2].waiting);
+    assert!(stream.progress()[ResourceKind::Address as usize].waiting);
 }
 
 #[test]

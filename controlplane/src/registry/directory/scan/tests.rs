@@ -14,7 +14,7 @@ impl Folder {
     fn new() -> (Self, Scan) {
         let folder = tempfile::TempDir::new().unwrap();
         fs::create_dir(folder.path().join("objects")).unwrap();
-        let scan = Scan::new(folder.path().join("objects"));
+        let scan = Scan::new(folder.path().join("objects"), Context::default());
         (Self(folder), scan)
     }
 

@@ -1,0 +1,65 @@
+//! Kinds about traffic and policy: read by `heddle_api`, handed to the index as its model.
+
+use std::sync::Arc;
+
+use heddle_api::authorization;
+use heddle_api::normalised::Context;
+use heddle_api::object::Object;
+use heddle_api::route;
+use heddle_api::upstream;
+use heddle_core::object::TrafficObject;
+
+use super::{Told, selection};
+use crate::index::input::{Input, PolicyInput, Selection};
+use crate::registry::Verdict;
+
+/// Reads an object that its check has found right; `None` for other kinds.
+pub(super) fn read(object: &Object, context: &Context, warnings: impl Fn() -> String) -> Option<Told> {
+    let traffic = |object: Option<TrafficObject>| {
+        Told::accepted(object.map(|object| Input::Traffic(Arc::new(object))), warnings())
+    };
+    Some(match (object.kind.group, object.kind.kind) {
+        ("networking.istio.io", "VirtualService") => {
+            traffic(route::virtual_service(object, context).model.map(TrafficObject::Route))
+        }
+        ("networking.istio.io", "DestinationRule") => {
+            let rule = upstream::destination_rule(object, context, &|_| None).model;
+            traffic(rule.map(TrafficObject::DestinationRule))
+        }
+        ("security.istio.io", "AuthorizationPolicy") => policy(object, context, &warnings),
+        _ => return None,
+    })
+}
+
+/// What stands where a security object cannot be read and never could.
+pub(super) fn in_place_of(object: &Object, context: &Context) -> Option<Input> {
+    match (object.kind.group, object.kind.kind) {
+        ("security.istio.io", "AuthorizationPolicy") => Some(Input::Denial(selected(object, context))),
+        ("security.istio.io", _) => Some(Input::Denial(selection(object))),
+        _ => None,
+    }
+}
+
+fn policy(object: &Object, context: &Context, warnings: &impl Fn() -> String) -> Told {
+    if object.annotations().get("istio.io/dry-run").is_some_and(|value| value == "true") {
+        let message = "a dry run is not served yet: nothing is denied, and nothing recorded".to_owned();
+        return Told::new(Verdict::Unsupported(message));
+    }
+    let model = authorization::authorization_policy(object, context).model;
+    match model.and_then(|model| Some((model.policy?, model.selector, model.services))) {
+        Some((policy, selector, services)) => {
+            let selection = Selection { selector, services };
+            Told::accepted(Input::Policy(Arc::new(PolicyInput { selection, policy })), warnings())
+        }
+        None => Told {
+            input: Some(Input::Denial(selected(object, context))),
+            ..Told::new(Verdict::Unsupported(format!("what it selects is denied: {}", warnings())))
+        },
+    }
+}
+
+/// What a policy selects; where that cannot be told, everything in its reach.
+fn selected(object: &Object, context: &Context) -> Selection {
+    let model = authorization::authorization_policy(object, context).model;
+    model.map(|model| Selection { selector: model.selector, services: model.services }).unwrap_or_default()
+}
