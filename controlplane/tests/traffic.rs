@@ -1,5 +1,5 @@
 //! Objects about traffic on their way from a file to an agent, and back as status.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use harness::{Held, World, eventually};
 use heddle_core::object::TrafficObject;

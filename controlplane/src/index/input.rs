@@ -132,7 +132,7 @@ pub enum Input {
     /// It exists.
     ServiceAccount,
     /// Mesh-wide settings.
-    MeshConfig(MeshConfigInput),
+    MeshConfig(Box<MeshConfigInput>),
     /// What mTLS some workloads take.
     PeerAuthentication(PeerAuthenticationInput),
     /// A security object that is not served, or cannot be read: it denies what it selects.

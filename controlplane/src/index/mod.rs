@@ -246,7 +246,8 @@ impl Index {
     }
 
     fn compute_mesh(&mut self) {
-        let (settings, config) = (self.settings.clone(), self.world.mesh_config());
+        let (settings, config) =
+            (self.settings.clone(), self.world.mesh_config().cloned().unwrap_or_default());
         let traffic = Some(&config.traffic).filter(|traffic| **traffic != MeshTraffic::default());
         let mesh = Mesh {
             trust_domain: settings.trust_domain,

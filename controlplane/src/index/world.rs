@@ -79,13 +79,11 @@ impl World {
         }
     }
 
-    pub(super) fn mesh_config(&self) -> MeshConfigInput {
-        self.of_kind(InputKind::MeshConfig)
-            .find_map(|(_, input)| match input {
-                Input::MeshConfig(config) => Some(config.clone()),
-                _ => None,
-            })
-            .unwrap_or_default()
+    pub(super) fn mesh_config(&self) -> Option<&MeshConfigInput> {
+        self.of_kind(InputKind::MeshConfig).find_map(|(_, input)| match input {
+            Input::MeshConfig(config) => Some(&**config),
+            _ => None,
+        })
     }
 
     pub(super) fn of_kind(&self, kind: InputKind) -> impl Iterator<Item = (&Key, &Input)> {
@@ -176,7 +174,7 @@ impl World {
     /// Where requests from and to a pod are seen.
     pub(super) fn pod_l7(&self, key: &Key, pod: &PodInput) -> L7Mode {
         let said = l7::of(&pod.labels).or_else(|| self.namespace_l7(&key.namespace));
-        said.unwrap_or_else(|| self.mesh_config().l7)
+        said.or(self.mesh_config().map(|config| config.l7)).unwrap_or_default()
     }
 
     /// The mTLS policy in force for a pod.

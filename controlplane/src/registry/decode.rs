@@ -173,7 +173,7 @@ fn mesh_config(object: &Object) -> Read {
     };
     let input =
         MeshConfigInput { registry_only: config.registry_only(), l7, traffic: MeshTraffic::default() };
-    Ok(Some((Input::MeshConfig(input), texts(Severity::Warning))))
+    Ok(Some((Input::MeshConfig(Box::new(input)), texts(Severity::Warning))))
 }
 
 /// A security object that is not served denies what it selects.

@@ -181,8 +181,7 @@ mod tests {
         assert_eq!((&parent["parentRef"], &parent["controllerName"]), (&service, &json!(CONTROLLER)));
         assert_eq!(parent["conditions"][1]["reason"], "BackendNotFound");
         assert_eq!(parent["conditions"][1]["observedGeneration"], 3);
-        let wrong =
-            Told { judged: judged(Verdict::Invalid("x".into()), parents), parents: told.parents.clone() };
+        let wrong = Told { judged: judged(Verdict::Invalid("x".into()), parents), parents: told.parents };
         let second = of(&id, &wrong, Some(&first), "now");
         assert_eq!(second["parents"].as_array().unwrap().len(), 1, "a Gateway is not ours to speak for");
         let conditions = &second["parents"][0]["conditions"];

@@ -6,7 +6,10 @@ use super::*;
 fn l7_is_what_the_pod_says_else_its_namespace_else_the_mesh() {
     let mesh = |l7| {
         let config = MeshConfigInput { l7, ..MeshConfigInput::default() };
-        Change::Put(Key::new(InputKind::MeshConfig, "heddle-system", "heddle"), Input::MeshConfig(config))
+        Change::Put(
+            Key::new(InputKind::MeshConfig, "heddle-system", "heddle"),
+            Input::MeshConfig(Box::new(config)),
+        )
     };
     let mut index = built([namespace("ns", MESH), pod("a", "", "10.244.1.2")]);
     let seen = |index: &Index| local(index, "a").unwrap().l7();

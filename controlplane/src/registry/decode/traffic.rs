@@ -10,7 +10,7 @@ use heddle_api::upstream;
 use heddle_core::object::TrafficObject;
 
 use super::{Told, selection};
-use crate::index::input::{Input, PolicyInput, Selection};
+use crate::index::input::{EntryInput, Input, PolicyInput, Selection, WorkloadEntryInput};
 use crate::registry::Verdict;
 
 /// Reads an object that its check has found right; `None` for other kinds.
@@ -26,9 +26,34 @@ pub(super) fn read(object: &Object, context: &Context, warnings: impl Fn() -> St
             let rule = upstream::destination_rule(object, context, &|_| None).model;
             traffic(rule.map(TrafficObject::DestinationRule))
         }
+        ("networking.istio.io", "ServiceEntry") => {
+            let model = upstream::service_entry(object, context).model;
+            let input =
+                model.map(|model| EntryInput { entry: model.entry, selector: model.workload_selector });
+            Told::accepted(input.map(|input| Input::Entry(Arc::new(input))), warnings())
+        }
+        ("networking.istio.io", "WorkloadEntry") => {
+            let model = upstream::workload_entry(object).model;
+            let input = model.map(|model| workload_entry(object, model));
+            Told::accepted(input.map(|input| Input::WorkloadEntry(Arc::new(input))), warnings())
+        }
         ("security.istio.io", "AuthorizationPolicy") => policy(object, context, &warnings),
         _ => return None,
     })
+}
+
+/// Selected by the labels of its spec; those of the object count where the spec has none of that name.
+fn workload_entry(object: &Object, model: upstream::WorkloadEntry) -> WorkloadEntryInput {
+    let mut labels = object.labels();
+    labels.extend(model.labels);
+    WorkloadEntryInput {
+        address: model.address,
+        ports: model.ports,
+        labels,
+        locality: model.locality,
+        weight: model.weight,
+        service_account: model.service_account,
+    }
 }
 
 /// What stands where a security object cannot be read and never could.
