@@ -111,6 +111,7 @@ struct Dialled {
     workloads: Arc<Workloads>,
     mesh: Arc<MeshFacts>,
     transports: Transports,
+    positions: HashMap<SocketAddr, usize>,
 }
 
 impl Cluster {
@@ -140,7 +141,9 @@ impl Cluster {
         cluster.settle(endpoints, client, snapshot.mesh().traffic.locality.as_ref());
         if cluster.discovery == Discovery::OriginalDst {
             let (workloads, mesh) = (Arc::clone(&snapshot.workloads), Arc::clone(&snapshot.mesh));
-            cluster.dialled = Some(Dialled { workloads, mesh, transports });
+            let positions =
+                cluster.endpoints.iter().enumerate().map(|(at, it)| (canonical(it.address), at)).collect();
+            cluster.dialled = Some(Dialled { workloads, mesh, transports, positions });
         }
         cluster
     }
@@ -172,21 +175,28 @@ impl Cluster {
         self.policy.load_balancer.as_ref().map(|balancer| balancer.algorithm.clone()).unwrap_or_default()
     }
 
+    /// Whether what was dialled decides.
+    pub fn goes_as_dialled(&self) -> bool {
+        self.dialled.is_some()
+    }
+
     /// An address that was dialled, as an endpoint: one of the cluster's, else whoever is there. `None` where the
     /// cluster does not go by that, or where it is a virtual address of the service, which stands for all endpoints.
     pub fn as_dialled(&self, dialled: SocketAddr) -> Option<Arc<Endpoint>> {
-        let Dialled { workloads, mesh, transports } = self.dialled.as_ref()?;
-        let address = SocketAddr::new(dialled.ip().to_canonical(), dialled.port());
+        self.find_dialled(dialled).map(|(_, endpoint)| endpoint)
+    }
+
+    /// The same, and its position among the endpoints.
+    pub(crate) fn find_dialled(&self, dialled: SocketAddr) -> Option<(Option<usize>, Arc<Endpoint>)> {
+        let Dialled { workloads, mesh, transports, positions } = self.dialled.as_ref()?;
+        let address = canonical(dialled);
         let ip = address.ip();
         let stands_for_all = self.service.as_ref().is_some_and(|service| service.addresses.contains(&ip));
         if stands_for_all && !self.endpoints.is_empty() {
             return None;
         }
-        let same = |endpoint: &&Arc<Endpoint>| {
-            (endpoint.address.ip().to_canonical(), endpoint.address.port()) == (ip, address.port())
-        };
-        if let Some(found) = self.endpoints.iter().find(same) {
-            return Some(Arc::clone(found));
+        if let Some(at) = positions.get(&address) {
+            return Some((Some(*at), Arc::clone(&self.endpoints[*at])));
         }
         let workload = workloads.by_address.get(ip);
         let inside = || mesh.cluster_ranges.iter().any(|range| range.contains(ip));
@@ -196,7 +206,7 @@ impl Cluster {
             }
             _ => transports.of(workload.map(|workload| &**workload), address.port()),
         };
-        Some(Arc::new(Endpoint {
+        let endpoint = Endpoint {
             workload: workload.cloned(),
             address,
             transport,
@@ -204,8 +214,13 @@ impl Cluster {
             priority: 0,
             locality: workload.map(|workload| workload.locality.clone()).unwrap_or_default(),
             listed: Default::default(),
-        }))
+        };
+        Some((None, Arc::new(endpoint)))
     }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// What speaks for a host, as a client sees it.

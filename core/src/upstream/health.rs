@@ -118,7 +118,6 @@ impl Health {
                 table.hosts.insert(address, host);
             }
         }
-        self.version.fetch_add(1, Ordering::Release);
         hosts
     }
 

@@ -22,7 +22,9 @@ mod rules;
 mod state;
 mod transport;
 
-pub use balancer::{Balancer, NoEndpoint, PickContext, Picked};
+pub use balancer::{
+    Balancer, EndpointState, EndpointView, Explanation, LevelView, NoEndpoint, PickContext, Picked, hash_key,
+};
 pub use budget::{Budget, BudgetCounts, BudgetGuard, BudgetKind, BudgetLimits};
 pub use cluster::{Cluster, ClusterKey, Discovery, Resolved};
 pub use destinations::Destinations;

@@ -1,19 +1,41 @@
 //! Chooses an endpoint for each request.
+//!
+//! ```text
+//! Cluster ─► Pool ─► Plan: loads of priorities ─► places ─► turns | pair | random | ring ─► index
+//!  health ─────────►  (made anew when either changes; choosing allocates nothing)
+//! ```
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::host::Host;
+use crate::upstream::model::Algorithm;
 use crate::upstream::state::ClusterState;
+
+mod edf;
+mod explain;
+mod hash;
+mod plan;
+mod priority;
+mod warmup;
+
+pub use explain::{EndpointState, EndpointView, Explanation, LevelView};
+pub use hash::hash_key;
+
+use edf::Lags;
+use plan::{Plan, Pool, mix};
+
+/// Envoy tries so often to choose another than was tried (`host_selection_retry_max_attempts`); then everybody is looked at.
+const ATTEMPTS: u64 = 5;
 
 /// What one choice depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct PickContext<'a> {
-    /// Of what `consistentHash` names; `None` where the request lacks it.
+    /// Of what `consistentHash` names ([`hash_key`]); `None` where the request lacks it.
     pub hash: Option<u64>,
     /// A number at random.
     pub random: u64,
@@ -51,10 +73,16 @@ pub enum NoEndpoint {
 /// of endpoints are shared.
 #[derive(Debug)]
 pub struct Balancer {
-    cluster: Arc<Cluster>,
+    pool: Pool,
     state: Arc<ClusterState>,
-    hosts: Vec<Arc<Host>>,
-    turn: AtomicUsize,
+    planned: Mutex<Planned>,
+}
+
+#[derive(Debug, Default)]
+struct Planned {
+    plan: Option<Plan>,
+    /// Turns of the plan before.
+    lags: Lags,
 }
 
 impl Balancer {
@@ -62,17 +90,27 @@ impl Balancer {
     pub fn new(cluster: Arc<Cluster>, state: Arc<ClusterState>, now: Instant) -> Self {
         let members = cluster.endpoints.iter().map(|endpoint| endpoint.address);
         let hosts = state.health.set_members(members, now);
-        Self { cluster, state, hosts, turn: AtomicUsize::new(0) }
+        Self { pool: Pool::new(cluster, hosts), state, planned: Mutex::default() }
     }
 
     /// The same cluster with other endpoints or another policy: turns and warm-ups of those that stay go on.
     pub fn update(&mut self, cluster: Arc<Cluster>, now: Instant) {
-        *self = Self::new(cluster, Arc::clone(&self.state), now);
+        let hosts = &self.pool.hosts;
+        let planned = self.planned();
+        let lags = planned.plan.as_ref().map(|plan| plan.lags(hosts.len())).unwrap_or_default();
+        drop(planned);
+        let addresses = hosts.iter().map(|host| host.address());
+        let lags: HashMap<SocketAddr, f64> =
+            addresses.zip(lags).filter_map(|(address, lag)| Some((address, lag?))).collect();
+        let mut next = Self::new(cluster, Arc::clone(&self.state), now);
+        let due = next.pool.hosts.iter().map(|host| lags.get(&host.address()).copied()).collect();
+        next.planned = Mutex::new(Planned { plan: None, lags: due });
+        *self = next;
     }
 
     /// What it chooses from.
     pub fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+        &self.pool.cluster
     }
 
     /// What was learned.
@@ -82,25 +120,84 @@ impl Balancer {
 
     /// What is known of an endpoint.
     pub fn host(&self, index: usize) -> &Arc<Host> {
-        &self.hosts[index]
+        &self.pool.hosts[index]
     }
 
     /// Chooses.
     pub fn pick(&self, context: &PickContext<'_>) -> Result<Picked, NoEndpoint> {
-        if self.cluster.service.is_none() || self.cluster.missing_subset {
+        let cluster = &self.pool.cluster;
+        if !cluster.is_known() {
             return Err(NoEndpoint::NoCluster);
         }
-        let count = self.hosts.len();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut turns = (0..count).map(|step| (turn + step) % count);
-        let fresh = turns.find(|at| !context.tried.contains(&self.hosts[*at].address()));
-        let Some(index) = fresh.or_else(|| turn.checked_rem(count)) else {
-            return Err(NoEndpoint::NoHealthy);
-        };
+        if let Some((index, endpoint)) = context.dialled.and_then(|dialled| cluster.find_dialled(dialled)) {
+            let host = match index {
+                Some(index) => Arc::clone(&self.pool.hosts[index]),
+                None => self.state.health.host(endpoint.address, context.now),
+            };
+            return Ok(Picked { index, endpoint, host });
+        }
+        self.state.health.sweep(context.now);
+        let mut planned = self.planned();
+        let plan = self.plan(&mut planned, context.now, context.random);
+        let index = choose(&self.pool, plan, context).ok_or(NoEndpoint::NoHealthy)?;
+        drop(planned);
+        let index = index as usize;
         Ok(Picked {
             index: Some(index),
-            endpoint: Arc::clone(&self.cluster.endpoints[index]),
-            host: Arc::clone(&self.hosts[index]),
+            endpoint: Arc::clone(&cluster.endpoints[index]),
+            host: Arc::clone(&self.pool.hosts[index]),
         })
     }
+
+    fn planned(&self) -> MutexGuard<'_, Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The plan as of now.
+    fn plan<'a>(&self, planned: &'a mut Planned, now: Instant, random: u64) -> &'a mut Plan {
+        let version = self.state.health.version();
+        let Planned { plan, lags } = planned;
+        if plan.as_ref().is_some_and(|plan| plan.is_stale(version, now)) {
+            *lags = plan.take().map(|plan| plan.lags(self.pool.hosts.len())).unwrap_or_default();
+        }
+        plan.get_or_insert_with(|| Plan::new(&self.pool, version, now, random, lags))
+    }
+}
+
+fn choose(pool: &Pool, plan: &mut Plan, context: &PickContext<'_>) -> Option<u32> {
+    let hashed = matches!(pool.algorithm, Algorithm::ConsistentHash { .. });
+    let number = context.hash.filter(|_| hashed).unwrap_or(context.random);
+    let at = by_percent(plan, number)?;
+    let random = if hashed { number } else { mix(number) };
+    let tried = |index: u32| context.tried.contains(&pool.hosts[index as usize].address());
+    let attempts = if context.tried.is_empty() { 0 } else { ATTEMPTS };
+    let mut last = None;
+    for attempt in 0..=attempts {
+        last = plan.levels[at].choose(pool, context.now, random, attempt);
+        if last.is_none_or(|index| !tried(index)) {
+            break;
+        }
+    }
+    if last.is_some_and(|index| !tried(index)) || context.tried.is_empty() {
+        return last;
+    }
+    // Chance had its turns: whoever was not tried, of this priority, then of the others.
+    let from = |level: usize| {
+        let count = plan.levels[level].members().count();
+        let skip = usize::try_from(random % count.max(1) as u64).unwrap_or(0);
+        let members = || plan.levels[level].members();
+        members().skip(skip).chain(members().take(skip)).find(|index| !tried(*index))
+    };
+    let others = (0..plan.levels.len()).filter(|level| *level != at);
+    from(at).or_else(|| others.into_iter().find_map(from)).or(last)
+}
+
+/// The priority of a number.
+fn by_percent(plan: &Plan, number: u64) -> Option<usize> {
+    let number = number % 100 + 1;
+    let mut sum = 0;
+    plan.loads.iter().position(|load| {
+        sum += u64::from(load.percent);
+        number <= sum
+    })
 }
