@@ -268,7 +268,9 @@ impl Build<'_, '_> {
             objects.iter().filter(|object| export_to(object).is_some_and(sees)).cloned().collect()
         });
         let written: Vec<_> = seen.into_iter().find(|objects| !objects.is_empty()).unwrap_or_default();
-        if ports.is_none() && written.is_empty() {
+        // What is not registered is there by a VirtualService of its own; that of a wider host finds it by its wildcard.
+        let named = self.registry.hosts.get(name).into_iter().flatten();
+        if ports.is_none() && !named.into_iter().any(|object| export_to(object).is_some_and(sees)) {
             return None;
         }
         let service = service.map(|service| Arc::clone(service));

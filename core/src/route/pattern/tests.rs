@@ -3,7 +3,7 @@
 use super::*;
 
 fn matches(pattern: &str, text: &str) -> bool {
-    Pattern::parse(pattern).unwrap_or_else(|error| panic!("{error}")).matches(text.as_bytes())
+    Pattern::parse(pattern).expect(pattern).matches(text.as_bytes())
 }
 
 #[test]
