@@ -121,6 +121,8 @@ fn source(written: &Source, namespace: &str, at: &At<'_>, notes: &mut Notes) -> 
         ("notRequestPrincipals", &written.not_request_principals),
         ("remoteIpBlocks", &written.remote_ip_blocks),
         ("notRemoteIpBlocks", &written.not_remote_ip_blocks),
+        ("trustDomains", &written.trust_domains),
+        ("notTrustDomains", &written.not_trust_domains),
     ];
     let mut any = false;
     for (field, values) in unserved {

@@ -37,6 +37,8 @@ written! {
         not_remote_ip_blocks: Vec<String>,
         service_accounts: Vec<String>,
         not_service_accounts: Vec<String>,
+        trust_domains: Vec<String>,
+        not_trust_domains: Vec<String>,
     }
     Operation {
         hosts: Vec<String>,

@@ -1,5 +1,5 @@
 //! Policies, right, wrong and not served.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use heddle_core::policy::{Clause, Match, Rule, StringMatch};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use super::{Check, KindInfo};
 use crate::authorization;
-use crate::route::virtual_service;
+use crate::route::{gateway as gateway_api, virtual_service};
 use crate::security::check_peer_authentication;
 use crate::strict::{metadata_only, schema};
 use crate::upstream::{destination_rule, service_entry};
@@ -34,11 +34,12 @@ pub static KINDS: &[KindInfo] = &[
     kubernetes("", "Pod", "pods", &["po"], schema::<core::Pod>),
     gateway("GatewayClass", "gatewayclasses", &["gc"], &["v1", "v1beta1"]).cluster_scoped(),
     gateway("Gateway", "gateways", &["gtw"], &["v1", "v1beta1"]),
-    gateway("HTTPRoute", "httproutes", &[], &["v1", "v1beta1"]),
-    gateway("GRPCRoute", "grpcroutes", &[], &["v1", "v1alpha2"]),
+    gateway("HTTPRoute", "httproutes", &[], &["v1", "v1beta1"]).served_by(gateway_api::check_http),
+    gateway("GRPCRoute", "grpcroutes", &[], &["v1", "v1alpha2"]).served_by(gateway_api::check_grpc),
     gateway("TLSRoute", "tlsroutes", &[], &["v1", "v1alpha3", "v1alpha2"]),
     gateway("TCPRoute", "tcproutes", &[], &["v1alpha2"]),
-    gateway("ReferenceGrant", "referencegrants", &["refgrant"], &["v1", "v1beta1"]),
+    gateway("ReferenceGrant", "referencegrants", &["refgrant"], &["v1", "v1beta1"])
+        .served_by(gateway_api::grant::check),
     istio("networking.istio.io", ISTIO, "VirtualService", "virtualservices", &["vs"])
         .served_by(virtual_service::check),
     istio("networking.istio.io", ISTIO, "DestinationRule", "destinationrules", &["dr"])

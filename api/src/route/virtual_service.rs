@@ -147,7 +147,8 @@ fn shape(spec: &VirtualServiceSpec, at: &At<'_>, notes: &mut Notes) {
         let plain =
             name.split_once('/').map_or((None, name.as_str()), |(namespace, name)| (Some(namespace), name));
         let right = plain.0.is_none_or(|namespace| namespace == "." || names::is_dns_label(namespace));
-        if !right || !names::is_dns_subdomain(plain.1) {
+        let generated = plain.1.contains('~');
+        if !right || !generated && !names::is_dns_subdomain(plain.1) {
             notes.error(
                 &gateways_at.index(index),
                 format!("{name:?} is no gateway: write NAME, NAMESPACE/NAME or mesh"),

@@ -110,8 +110,8 @@ fn destination(
 ) -> Option<BackendRef> {
     let host_at = at.field("host");
     let host = written.host.as_deref().unwrap_or_default();
-    if host.contains('*') {
-        notes.error(&host_at, format!("{host:?} is a wildcard: a destination is one host"));
+    if host == "*" {
+        notes.error(&host_at, "\"*\" is every host: a destination is one, or a wildcard of a ServiceEntry");
         return None;
     }
     if !hosts::check(host, &host_at, notes) {

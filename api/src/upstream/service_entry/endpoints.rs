@@ -67,9 +67,9 @@ fn read(value: &Value) -> Normalised<WorkloadEntry> {
             );
         }
     } else if address.starts_with("unix://") {
-        notes.error(
+        notes.unserved(
             &address_at,
-            format!("{address:?} is a socket of another machine: write an address or a name"),
+            "is a socket in a sidecar's file system, which there is none of: it is not reached",
         );
     } else if address.parse::<IpAddr>().is_err() {
         hosts::check(address, &address_at, &mut notes);

@@ -127,7 +127,7 @@ fn workload_entries_are_read_and_checked() {
     assert_eq!((model.address.as_str(), model.weight, model.service_account.as_str()), ("2.2.2.2", 2, "sa"));
     let rows = [
         ("{}", "spec.address", "is required"),
-        ("address: unix:///x", "spec.address", "another machine"),
+        ("address: unix:///x", "spec.address", "not reached"),
         ("address: a b", "spec.address", "is no host"),
         ("address: 1.1.1.1\nports: {http: 0}", "spec.ports.http", "65535"),
         ("address: 1.1.1.1\nweight: -1", "spec.weight", "is -1"),
