@@ -88,7 +88,8 @@ fn a_security_kind_that_is_not_served_denies_what_it_selects() {
         .unwrap();
     assert!(world.curl("default", "client", "http://echo").is_err());
     assert!(world.probe(&["peer-client", "peers:7000"]).is_ok(), "what it does not select goes on");
-    let shown = world.sandbox.run(&["sandbox", "get", "requestauthentication", "later", "-o", "json"]).unwrap();
+    let shown =
+        world.sandbox.run(&["sandbox", "get", "requestauthentication", "later", "-o", "json"]).unwrap();
     assert!(shown.contains("Unsupported"), "{shown}");
     world.sandbox.run(&["sandbox", "delete", "requestauthentication", "later"]).unwrap();
     world.sandbox.synced().unwrap();

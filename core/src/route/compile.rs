@@ -48,7 +48,8 @@ pub(super) fn rule(
     let rewrite = from.rewrite.as_ref().and_then(|new| CompiledRewrite::compile(new).map_err(&mut keep).ok());
     let cors = from.cors.as_ref().and_then(|cors| CompiledCors::compile(cors).map_err(&mut keep).ok());
     let action = action(from, family, &mut warnings).map_err(&mut keep).ok();
-    let matches = matches(from, &mut warnings);
+    let name = from.name.as_str().into();
+    let matches = matches(from, &name, &mut warnings);
     let request_headers = HeaderOps::compile(&from.headers.request, &mut warnings);
     let response_headers = HeaderOps::compile(&from.headers.response, &mut warnings);
     if let Some(why) = &broken {
@@ -67,7 +68,7 @@ pub(super) fn rule(
         source: flat.source.clone(),
         root: flat.root.cloned(),
         index: flat.index,
-        name: from.name.as_str().into(),
+        name,
         family,
         matches,
         action,
@@ -82,11 +83,11 @@ pub(super) fn rule(
     }
 }
 
-fn matches(from: &HttpRule, warnings: &mut Vec<String>) -> Box<[CompiledMatch]> {
+fn matches(from: &HttpRule, name: &Arc<str>, warnings: &mut Vec<String>) -> Box<[CompiledMatch]> {
     if from.matches.is_empty() {
-        return [CompiledMatch::compile(&HttpMatch::default())].into();
+        return [CompiledMatch::compile(&HttpMatch::default(), name)].into();
     }
-    let matches: Box<[_]> = from.matches.iter().map(CompiledMatch::compile).collect();
+    let matches: Box<[_]> = from.matches.iter().map(|each| CompiledMatch::compile(each, name)).collect();
     for (index, each) in matches.iter().enumerate() {
         if let Some(why) = &each.broken {
             warnings.push(format!("match {index}: {why}; this match matches nothing"));

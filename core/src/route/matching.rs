@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
@@ -22,6 +23,8 @@ pub(super) struct Ask<'a> {
 pub struct CompiledMatch {
     /// As written; empty where it has none.
     pub name: Box<str>,
+    /// Of rule and match: what the access log shows.
+    pub route_name: Arc<str>,
     /// On the path.
     pub path: PathCondition,
     /// All others.
@@ -110,12 +113,16 @@ pub enum HeaderKey {
 
 impl CompiledMatch {
     /// What cannot be compiled makes a match that never matches.
-    pub fn compile(from: &HttpMatch) -> Self {
+    pub fn compile(from: &HttpMatch, rule: &Arc<str>) -> Self {
         let mut errors = Vec::new();
         let path = PathCondition::compile(from, &mut errors);
         let conditions = conditions(from, &mut errors);
         let broken = (!errors.is_empty()).then(|| errors.join("; ").into());
-        Self { name: from.name.as_str().into(), path, conditions, broken }
+        let route_name = match from.name.as_str() {
+            "" => Arc::clone(rule),
+            name => format!("{rule}.{name}").into(),
+        };
+        Self { name: from.name.as_str().into(), route_name, path, conditions, broken }
     }
 
     pub(super) fn matches(&self, ask: &Ask<'_>) -> bool {

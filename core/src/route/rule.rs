@@ -150,11 +150,8 @@ impl Forward {
 
 impl CompiledRule {
     /// Its name in the access log by way of one of its matches, as Istio has it: `rule`, or `rule.match`.
-    pub fn route_name(&self, by: usize) -> String {
-        match self.matches.get(by).map(|each| &*each.name) {
-            None | Some("") => self.name.as_ref().to_owned(),
-            Some(name) => format!("{}.{name}", self.name),
-        }
+    pub fn route_name(&self, by: usize) -> &Arc<str> {
+        self.matches.get(by).map_or(&self.name, |each| &each.route_name)
     }
 
     /// What is sent on instead of the request's path and query; `None`: nothing changes. `by` is that of the decision.

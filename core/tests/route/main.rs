@@ -1,5 +1,6 @@
 //! Routing: what is matched, in which order, and what follows from it.
 
+mod actions;
 mod gateway;
 mod hosts;
 mod istio;
