@@ -1,9 +1,9 @@
-//! A directory of manifests: walked whenever something in it moves, and every few seconds all the same.
+//! A directory of manifests: files are read as they move, and every few seconds all of it is walked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heddle_api::normalised::Context;
 use notify::{RecursiveMode, Watcher};
@@ -14,18 +14,43 @@ use scan::Scan;
 
 mod scan;
 
-/// A change is looked at after this long, so that many at once make one batch.
-const SETTLE: Duration = Duration::from_millis(15);
+/// A change is looked at as soon as it is seen, and those that follow it at this pace, so that many make few batches.
+const PACE: Duration = Duration::from_millis(15);
 /// What the watch misses is found after this long.
 const RESCAN: Duration = Duration::from_secs(5);
+/// Of more files than this the directory is walked.
+const MOST_FILES: usize = 1000;
 
 /// Asks for a look.
 #[derive(Debug)]
 enum Wake {
-    /// Something moved.
-    Moved,
+    /// These files moved.
+    Files(Vec<PathBuf>),
+    /// Something else moved: the watch does not say everything about it.
+    Walk,
     /// Somebody wants to know that everything until now is published.
     Barrier(oneshot::Sender<()>),
+}
+
+/// What the next look is to cover.
+#[derive(Debug, Default)]
+struct Due {
+    walk: bool,
+    files: BTreeSet<PathBuf>,
+    barriers: Vec<oneshot::Sender<()>>,
+}
+
+impl Due {
+    fn add(&mut self, wake: Wake) {
+        match wake {
+            Wake::Files(files) => self.files.extend(files),
+            Wake::Walk => self.walk = true,
+            Wake::Barrier(sender) => {
+                self.walk = true;
+                self.barriers.push(sender);
+            }
+        }
+    }
 }
 
 /// A running registry.
@@ -60,25 +85,29 @@ fn run(
 ) {
     let root = scan.root().to_owned();
     let mut watcher = watch(&root, wake);
-    let mut barriers = Vec::new();
+    let mut due = Due { walk: true, ..Due::default() };
     loop {
-        let mut batch = scan.look();
-        batch.published = std::mem::take(&mut barriers);
+        let looked = Instant::now();
+        let walk = due.walk || due.files.len() > MOST_FILES;
+        let mut batch = if walk { scan.look() } else { scan.look_at(&due.files) };
+        batch.published = std::mem::take(&mut due.barriers);
         if batches.blocking_send(batch).is_err() {
             return;
         }
-        // The walk above also covers what moved until now.
+        due = Due::default();
         match woken.recv_timeout(RESCAN) {
-            Ok(Wake::Barrier(sender)) => barriers.push(sender),
-            Ok(Wake::Moved) => std::thread::sleep(SETTLE),
-            Err(std_mpsc::RecvTimeoutError::Timeout) if watcher.is_none() => watcher = watch(&root, wake),
-            Err(std_mpsc::RecvTimeoutError::Timeout) => {}
+            Ok(wake) => due.add(wake),
+            Err(std_mpsc::RecvTimeoutError::Timeout) => {
+                due.walk = true;
+                if watcher.is_none() {
+                    watcher = watch(&root, wake);
+                }
+            }
             Err(std_mpsc::RecvTimeoutError::Disconnected) => return,
         }
+        std::thread::sleep(PACE.saturating_sub(looked.elapsed()));
         while let Ok(wake) = woken.try_recv() {
-            if let Wake::Barrier(sender) = wake {
-                barriers.push(sender);
-            }
+            due.add(wake);
         }
         if batches.is_closed() {
             return;
@@ -90,10 +119,9 @@ fn run(
 fn watch(root: &Path, wake: &std_mpsc::SyncSender<Wake>) -> Option<notify::RecommendedWatcher> {
     let wake = wake.clone();
     let on_event = move |event: notify::Result<notify::Event>| {
-        let read_only = event.as_ref().is_ok_and(|event| event.kind.is_access());
-        if !read_only {
-            // A full queue is a hint too.
-            let _ = wake.try_send(Wake::Moved);
+        if let Some(moved) = moved(event) {
+            // Of a full queue's rest the next walk learns.
+            let _ = wake.try_send(moved);
         }
     };
     let watcher = notify::recommended_watcher(on_event).and_then(|mut watcher| {
@@ -105,6 +133,31 @@ fn watch(root: &Path, wake: &std_mpsc::SyncSender<Wake>) -> Option<notify::Recom
         .ok()
 }
 
+/// What an event asks to be looked at, if anything.
+fn moved(event: notify::Result<notify::Event>) -> Option<Wake> {
+    let Ok(event) = event else { return Some(Wake::Walk) };
+    if event.kind.is_access() {
+        return None;
+    }
+    let (mut files, mut walk) = (Vec::new(), event.need_rescan() || event.paths.is_empty());
+    for path in event.paths.into_iter().filter(|path| !is_hidden(path)) {
+        if is_manifest(&path) { files.push(path) } else { walk = true }
+    }
+    match (walk, files.is_empty()) {
+        (true, _) => Some(Wake::Walk),
+        (false, true) => None,
+        (false, false) => Some(Wake::Files(files)),
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["json", "yaml", "yml"].iter().any(|known| extension == *known))
+}
+
 /// Files below a folder by path, without those whose names start with a dot. Folders that cannot be read are named.
 fn walk(folder: &Path, files: &mut BTreeMap<PathBuf, scan::Stamp>, unread: &mut BTreeSet<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else {
@@ -114,18 +167,14 @@ fn walk(folder: &Path, files: &mut BTreeMap<PathBuf, scan::Stamp>, unread: &mut 
         return;
     };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let (path, hidden) = (entry.path(), name.to_string_lossy().starts_with('.'));
+        let path = entry.path();
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if hidden {
+        if is_hidden(&path) {
             continue;
         }
         if metadata.is_dir() {
             walk(&path, files, unread);
-        } else if path
-            .extension()
-            .is_some_and(|extension| ["json", "yaml", "yml"].iter().any(|known| extension == *known))
-        {
+        } else if is_manifest(&path) {
             files.insert(path, scan::Stamp::of(&metadata));
         }
     }

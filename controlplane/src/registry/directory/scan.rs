@@ -18,6 +18,9 @@ use crate::registry::{Batch, Judged, ObjectId, Unread, Verdict};
 /// Longest file read.
 const MOST_BYTES: u64 = 4 << 20;
 
+/// No file has this size.
+const READ_AGAIN: u64 = u64::MAX;
+
 /// Tells whether a file changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -63,11 +66,14 @@ pub(super) struct Scan {
     held: BTreeMap<ObjectId, Held>,
     resource_version: u64,
     context: Context,
+    /// Folders that the last walk could not read; `None`: it did not find the directory.
+    unread: Option<BTreeSet<PathBuf>>,
 }
 
 impl Scan {
     pub(super) fn new(root: PathBuf, context: Context) -> Self {
-        Self { root, files: BTreeMap::new(), held: BTreeMap::new(), resource_version: 0, context }
+        let (files, held) = (BTreeMap::new(), BTreeMap::new());
+        Self { root, files, held, resource_version: 0, context, unread: None }
     }
 
     /// The directory.
@@ -86,25 +92,62 @@ impl Scan {
         let mut batch = Batch { complete: exists && unread.is_empty(), ..Batch::default() };
         if exists {
             let kept = |path: &Path| unread.iter().any(|folder| path.starts_with(folder));
-            let gone: Vec<PathBuf> =
+            let gone =
                 self.files.keys().filter(|path| !now.contains_key(*path) && !kept(path)).cloned().collect();
-            // Removals first: a file may have been renamed.
-            for path in gone {
-                let objects = self.files.remove(&path).map(|file| file.objects).unwrap_or_default();
-                self.drop_objects(&path, objects, &mut batch);
-            }
-            let changed: Vec<(PathBuf, Stamp)> = now
-                .into_iter()
-                .filter(|(path, stamp)| self.files.get(path).is_none_or(|file| file.stamp != *stamp))
-                .collect();
-            for (path, stamp) in changed {
-                self.read(path, stamp, &mut batch);
-            }
+            self.take_files(gone, now, &mut batch);
         }
         let versions = self.held.values().map(|held| held.judged.resource_version).max();
         self.resource_version = self.resource_version.max(versions.unwrap_or(0)).max(marker.unwrap_or(0));
+        self.unread = exists.then_some(unread);
+        self.finish(batch)
+    }
+
+    /// Reads what changed among these files. The version seen stays: of what else moved nothing is known yet.
+    pub(super) fn look_at(&mut self, files: &BTreeSet<PathBuf>) -> Batch {
+        if self.unread.is_none() {
+            return self.look();
+        }
+        let (mut gone, mut now) = (Vec::new(), BTreeMap::new());
+        for path in files {
+            match std::fs::metadata(path) {
+                Ok(metadata) if metadata.is_file() => drop(now.insert(path.clone(), Stamp::of(&metadata))),
+                // What cannot be looked at is left to the walk.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+                _ if self.files.contains_key(path) => gone.push(path.clone()),
+                _ => {}
+            }
+        }
+        let complete = self.unread.as_ref().is_some_and(BTreeSet::is_empty);
+        let mut batch = Batch { complete, ..Batch::default() };
+        self.take_files(gone, now, &mut batch);
+        let again = self.files.iter().filter(|(_, file)| file.stamp.size == READ_AGAIN);
+        let again: BTreeSet<PathBuf> = again.map(|(path, _)| path.clone()).collect();
+        let again = again.into_iter().filter_map(|path| {
+            let stamp = Stamp::of(&std::fs::metadata(&path).ok()?);
+            Some((path, stamp))
+        });
+        self.take_files(Vec::new(), again.collect(), &mut batch);
+        self.finish(batch)
+    }
+
+    fn take_files(&mut self, gone: Vec<PathBuf>, now: BTreeMap<PathBuf, Stamp>, batch: &mut Batch) {
+        // Removals first: a file may have been renamed.
+        for path in gone {
+            let objects = self.files.remove(&path).map(|file| file.objects).unwrap_or_default();
+            self.drop_objects(&path, objects, batch);
+        }
+        let changed: Vec<(PathBuf, Stamp)> = now
+            .into_iter()
+            .filter(|(path, stamp)| self.files.get(path).is_none_or(|file| file.stamp != *stamp))
+            .collect();
+        for (path, stamp) in changed {
+            self.read(path, stamp, batch);
+        }
+    }
+
+    fn finish(&self, mut batch: Batch) -> Batch {
         batch.resource_version = self.resource_version;
-        batch.problems = self.problems(&unread, exists);
+        batch.problems = self.problems();
         batch
     }
 
@@ -177,17 +220,22 @@ impl Scan {
             }
             // Another file may define it: have that one read again.
             for file in self.files.values_mut().filter(|file| !file.problems.is_empty()) {
-                file.stamp.size = u64::MAX;
+                file.stamp.size = READ_AGAIN;
             }
             batch.verdicts.push((id, None));
         }
     }
 
-    fn problems(&self, unread: &BTreeSet<PathBuf>, exists: bool) -> Vec<Unread> {
+    fn problems(&self) -> Vec<Unread> {
         let mut problems: Vec<Unread> = self.files.values().flat_map(|file| file.problems.clone()).collect();
-        problems.extend(unread.iter().map(|folder| problem(folder, "cannot be read".to_owned())));
-        if !exists {
-            problems.push(problem(&self.root, "there is no such directory; what was in it stays".to_owned()));
+        match &self.unread {
+            Some(unread) => {
+                problems.extend(unread.iter().map(|folder| problem(folder, "cannot be read".to_owned())));
+            }
+            None => {
+                let message = "there is no such directory; what was in it stays".to_owned();
+                problems.push(problem(&self.root, message));
+            }
         }
         problems.extend(self.held.iter().filter_map(|(id, held)| match &held.judged.verdict {
             Verdict::Invalid(message) => Some(Unread { object: id.to_string(), message: message.clone() }),

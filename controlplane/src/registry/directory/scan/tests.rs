@@ -159,3 +159,26 @@ fn a_broken_policy_that_never_was_good_denies() {
     assert!(batch.changes.is_empty(), "the last good one stays");
     assert!(matches!(&batch.verdicts[..], [(_, Some(Judged { verdict: Verdict::Invalid(_), .. }))]));
 }
+
+#[test]
+fn a_look_at_some_files_brings_what_changed_in_them() {
+    let (folder, mut scan) = Folder::new();
+    folder.write("a.json", &namespace("a", 1, "enabled"));
+    let some = |names: &[&str]| names.iter().map(|name| folder.path(name)).collect();
+    assert_eq!(puts(&scan.look_at(&some(&["other.json"]))), ["a"], "the first look is a walk");
+    folder.write("a.json", &namespace("a", 2, "disabled"));
+    folder.write("b.json", &namespace("b", 3, "enabled"));
+    let batch = scan.look_at(&some(&["b.json", "c.json"]));
+    assert_eq!((puts(&batch), removes(&batch).len(), batch.complete), (vec!["b"], 0, true));
+    assert_eq!(batch.resource_version, 1, "the change of a was not seen");
+    fs::remove_file(folder.path("b.json")).unwrap();
+    let batch = scan.look_at(&some(&["a.json", "b.json"]));
+    assert_eq!((puts(&batch), removes(&batch)), (vec!["a"], vec!["b"]));
+    assert_eq!(scan.look().resource_version, 2);
+    // What another file defined too counts as soon as the first is gone.
+    folder.write("z.json", &namespace("a", 4, "enabled"));
+    assert_eq!(scan.look_at(&some(&["z.json"])).problems.len(), 1);
+    fs::remove_file(folder.path("a.json")).unwrap();
+    let batch = scan.look_at(&some(&["a.json"]));
+    assert_eq!((puts(&batch), batch.problems.len()), (vec!["a"], 0));
+}
