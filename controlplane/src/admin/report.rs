@@ -119,7 +119,8 @@ fn agent(node: &Arc<str>, agent: &Agent, latest: &Published) -> AgentReport {
 
 /// Names and versions of everything that is published.
 pub(super) fn index(published: &Published) -> Value {
-    let shared = [ResourceKind::Mesh, ResourceKind::Authorization, ResourceKind::Address];
+    let shared =
+        [ResourceKind::Mesh, ResourceKind::Authorization, ResourceKind::Traffic, ResourceKind::Address];
     let tables = shared.into_iter().filter_map(|kind| {
         let table = kind.table(&published.output, "")?;
         let entries: serde_json::Map<String, Value> = table

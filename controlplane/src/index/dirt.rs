@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::input::{Input, InputKind, Key, Labels};
+use super::input::{Input, InputKind, Key, KeyedInput, Labels};
 use super::peer_authentication::is_root;
 use super::selector;
 use super::world::{World, addresses};
@@ -35,6 +35,7 @@ impl Dirt {
                 self.services.extend(services.map(|(service, _)| service.clone()));
                 let entries = world.within(InputKind::ServiceEntry, &key.name);
                 self.entries.extend(entries.map(|(entry, _)| entry.clone()));
+                self.keyed(world, &key.name, |_| true);
             }
             Input::Node(_) => {
                 let pods = world.of_kind(InputKind::Pod);
@@ -45,6 +46,7 @@ impl Dirt {
             Input::Pod(_) => {
                 self.pods.insert(key.clone());
                 self.neighbours(world, input);
+                self.keyed(world, &key.namespace, |_| true);
             }
             Input::Service(service) => {
                 self.services.insert(key.clone());
@@ -67,7 +69,8 @@ impl Dirt {
                 self.mesh = true;
                 self.pods.extend(world.of_kind(InputKind::Pod).map(|(pod, _)| pod.clone()));
             }
-            Input::Traffic(_) => drop(self.traffic.insert(key.clone())),
+            Input::Traffic(_) | Input::Keyed(_) => drop(self.traffic.insert(key.clone())),
+            Input::Secret(_) => self.keyed(world, &key.namespace, |input| input.secrets.contains(&*key.name)),
             // See `mark_routes`.
             Input::Route(_) | Input::Grant(_) => {}
             Input::Entry(entry) => {
@@ -105,6 +108,13 @@ impl Dirt {
                 }
             }
         }
+    }
+
+    /// Rules of a namespace that name Secrets.
+    fn keyed(&mut self, world: &World, namespace: &str, wanted: impl Fn(&KeyedInput) -> bool) {
+        let rules = world.within(InputKind::DestinationRule, namespace);
+        let keyed = rules.filter(|(_, input)| matches!(input, Input::Keyed(input) if wanted(input)));
+        self.traffic.extend(keyed.map(|(rule, _)| rule.clone()));
     }
 
     fn namespace(&mut self, world: &World, namespace: &Arc<str>) {

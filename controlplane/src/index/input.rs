@@ -13,7 +13,8 @@ use heddle_core::workload::L7Mode;
 mod traffic;
 
 pub use traffic::{
-    EntryInput, GATEWAY_GROUP, GrantInput, Parent, PolicyInput, RouteInput, WorkloadEntryInput,
+    EntryInput, GATEWAY_GROUP, GrantInput, KeyedInput, Parent, PolicyInput, RouteInput, SecretInput,
+    WorkloadEntryInput,
 };
 
 /// Labels of an object.
@@ -56,6 +57,8 @@ pub enum InputKind {
     GrpcRoute,
     /// gateway.networking.k8s.io ReferenceGrant.
     ReferenceGrant,
+    /// v1 Secret, of those that hold certificates.
+    Secret,
 }
 
 impl InputKind {
@@ -79,6 +82,7 @@ impl InputKind {
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
             Self::ReferenceGrant => "ReferenceGrant",
+            Self::Secret => "Secret",
         }
     }
 }
@@ -141,6 +145,10 @@ pub enum Input {
     Policy(Arc<PolicyInput>),
     /// A VirtualService or DestinationRule, which is tied to nothing before it reaches an agent.
     Traffic(Arc<TrafficObject>),
+    /// A DestinationRule that names Secrets.
+    Keyed(Arc<KeyedInput>),
+    /// The certificates of a Secret.
+    Secret(Arc<SecretInput>),
     /// A route of the Gateway API.
     Route(Arc<RouteInput>),
     /// Leave for routes of other namespaces.

@@ -10,6 +10,7 @@ mod denial;
 mod dirt;
 mod entry;
 pub mod input;
+mod keyed;
 pub mod l7;
 mod mentions;
 pub mod naming;

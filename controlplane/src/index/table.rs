@@ -1,6 +1,6 @@
 //! Resources by name, with versions that are hashes of their content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,20 +40,55 @@ impl fmt::Debug for Version {
     }
 }
 
-/// One encoded resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One encoded resource. Its Debug form shows no content, which may hold keys.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Resource {
     /// Hash of the content.
     pub version: Version,
     /// The encoded message.
     pub encoded: Bytes,
+    /// Only some nodes get it.
+    pub kept: Option<Arc<Kept>>,
+}
+
+/// Who gets a resource, and what everybody else gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Nodes that get it.
+    pub nodes: BTreeSet<Arc<str>>,
+    /// What the others get.
+    pub otherwise: Resource,
 }
 
 impl Resource {
     /// Encodes a message.
     pub fn of(message: &impl Message) -> Self {
         let encoded = Bytes::from(message.encode_to_vec());
-        Self { version: Version::of(&encoded), encoded }
+        Self { version: Version::of(&encoded), encoded, kept: None }
+    }
+
+    /// This for some nodes, and another for the rest.
+    pub fn for_some(self, nodes: BTreeSet<Arc<str>>, otherwise: Self) -> Self {
+        Self { kept: Some(Arc::new(Kept { nodes, otherwise })), ..self }
+    }
+
+    /// What a node gets of it.
+    pub fn for_node(&self, node: &str) -> &Self {
+        match &self.kept {
+            Some(kept) if !kept.nodes.contains(node) => &kept.otherwise,
+            _ => self,
+        }
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Resource");
+        shown.field("version", &self.version).field("bytes", &self.encoded.len());
+        if let Some(kept) = &self.kept {
+            shown.field("nodes", &kept.nodes);
+        }
+        shown.finish()
     }
 }
 
@@ -67,7 +102,8 @@ pub struct Table {
 impl Table {
     /// Adds or replaces; false where it is there already with the same content.
     pub fn put(&mut self, name: &str, resource: Resource) -> bool {
-        if self.entries.get(name).is_some_and(|held| held.version == resource.version) {
+        let same = |held: &Resource| held.version == resource.version && held.kept == resource.kept;
+        if self.entries.get(name).is_some_and(same) {
             return false;
         }
         Arc::make_mut(&mut self.entries).insert(name.into(), resource);
@@ -88,6 +124,11 @@ impl Table {
     /// By name.
     pub fn get(&self, name: &str) -> Option<&Resource> {
         self.entries.get(name)
+    }
+
+    /// By name, as a node gets it.
+    pub fn seen_by(&self, node: &str, name: &str) -> Option<&Resource> {
+        self.entries.get(name).map(|resource| resource.for_node(node))
     }
 
     /// In order of name.

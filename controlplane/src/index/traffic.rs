@@ -5,13 +5,14 @@ use heddle_core::object::TrafficObject;
 use super::input::{Input, InputKind, Key};
 use super::route::{self, ParentVerdict};
 use super::table::Resource;
-use super::{Index, denial, entry, policy, strict};
+use super::{Index, denial, entry, keyed, policy, strict};
 
 impl Index {
     /// A VirtualService or DestinationRule.
     pub(super) fn compute_traffic(&mut self, key: &Key) {
         let resource = match self.world.get(key) {
             Some(Input::Traffic(object)) => Some(policy::traffic(object).1),
+            Some(Input::Keyed(input)) => keyed::resource(&self.world, &self.settings, key, input),
             _ => None,
         };
         self.output.put_traffic(&wire_name(key), resource);

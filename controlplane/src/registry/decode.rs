@@ -78,6 +78,7 @@ fn read(object: &Object, context: &Context, findings: &[Problem]) -> Told {
     }
     let read = match (object.kind.group, object.kind.kind) {
         ("", "ConfigMap") => mesh_config(object),
+        ("", "Secret") => Ok(traffic::secret(object).map(|input| (input, String::new()))),
         ("security.istio.io", "PeerAuthentication") => peer_authentication(object),
         ("security.istio.io", _) => return denial(object),
         (group, kind) if group == GATEWAY_GROUP || group.ends_with(".istio.io") => {
@@ -123,6 +124,7 @@ pub fn key(object: &Object) -> Option<Key> {
         ("", "Service") => InputKind::Service,
         ("", "ServiceAccount") => InputKind::ServiceAccount,
         ("", "ConfigMap") => InputKind::MeshConfig,
+        ("", "Secret") => InputKind::Secret,
         ("discovery.k8s.io", "EndpointSlice") => InputKind::EndpointSlice,
         ("security.istio.io", "PeerAuthentication") => InputKind::PeerAuthentication,
         ("security.istio.io", "AuthorizationPolicy") => InputKind::AuthorizationPolicy,

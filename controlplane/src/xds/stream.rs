@@ -64,6 +64,9 @@ struct TypeState {
     error: String,
 }
 
+/// A table, and the node that looks at it.
+type Seen<'a> = (&'a Table, &'a str);
+
 /// One agent's stream.
 #[derive(Debug)]
 pub struct StreamState {
@@ -106,10 +109,10 @@ impl StreamState {
         for kind in ResourceKind::ALL {
             let table = kind.table(&published.output, &self.node).unwrap_or(&empty);
             let state = &mut self.types[kind as usize];
-            let Some(items) = state.next(table, published.sequence, now) else { continue };
+            let Some(items) = state.next((table, &self.node), published.sequence, now) else { continue };
             self.nonces += 1;
             let nonce = self.nonces.to_string();
-            responses.push(encode(kind, &items, table, &nonce, published.sequence));
+            responses.push(encode(kind, &items, (table, &self.node), &nonce, published.sequence));
             state.greeted = true;
             state.sent += 1;
             state.outstanding = Some(Outstanding { nonce, items });
@@ -203,20 +206,20 @@ impl TypeState {
     }
 
     /// The items of the next response, if there is one to send.
-    fn next(&mut self, table: &Table, sequence: u64, now: Instant) -> Option<Vec<Item>> {
+    fn next(&mut self, (table, node): Seen<'_>, sequence: u64, now: Instant) -> Option<Vec<Item>> {
         if self.subscription.is_none() || self.outstanding.is_some() {
             return None;
         }
         while let Some(names) = self.pieces.pop_front() {
             let items: Vec<Item> =
-                names.into_iter().filter_map(|name| self.differs(table, name, now)).collect();
+                names.into_iter().filter_map(|name| self.differs((table, node), name, now)).collect();
             if !items.is_empty() {
                 return Some(items);
             }
         }
         let due = self.refused.values().any(|refused| refused.retry_at <= now);
         if due || self.compared != Some(table.changes()) {
-            let items = self.difference(table, now);
+            let items = self.difference((table, node), now);
             if !items.is_empty() {
                 self.compared = None;
                 return Some(items);
@@ -231,15 +234,15 @@ impl TypeState {
     }
 
     /// Everything that the agent should hold otherwise than it does, up to the size of a response.
-    fn difference(&mut self, table: &Table, now: Instant) -> Vec<Item> {
+    fn difference(&mut self, (table, node): Seen<'_>, now: Instant) -> Vec<Item> {
         // What is gone need not be tried again once the agent does not hold it.
         let held = &self.held;
         self.refused.retain(|name, _| table.get(name).is_some() || held.contains_key(name));
         let names: Vec<Arc<str>> = self.subscription.wanted(table).collect();
         let (mut items, mut bytes) = (Vec::new(), 0);
         for name in names {
-            let size = table.get(&name).map_or(0, |resource| resource.encoded.len());
-            if let Some(item) = self.differs(table, name, now) {
+            let size = table.seen_by(node, &name).map_or(0, |resource| resource.encoded.len());
+            if let Some(item) = self.differs((table, node), name, now) {
                 items.push(item);
                 bytes += size;
                 if bytes >= RESPONSE_BYTES {
@@ -249,12 +252,12 @@ impl TypeState {
         }
         let gone: Vec<Arc<str>> =
             self.held.keys().filter(|name| table.get(name).is_none()).cloned().collect();
-        items.extend(gone.into_iter().filter_map(|name| self.differs(table, name, now)));
+        items.extend(gone.into_iter().filter_map(|name| self.differs((table, node), name, now)));
         items
     }
 
-    fn differs(&self, table: &Table, name: Arc<str>, now: Instant) -> Option<Item> {
-        let now_version = table.get(&name).map(|resource| resource.version);
+    fn differs(&self, (table, node): Seen<'_>, name: Arc<str>, now: Instant) -> Option<Item> {
+        let now_version = table.seen_by(node, &name).map(|resource| resource.version);
         let held = self.held.get(&name).copied();
         let same = match (now_version, held) {
             (None, None) => !self.subscription.names(&name),
@@ -289,7 +292,7 @@ fn bounded(text: &str) -> String {
 fn encode(
     kind: ResourceKind,
     items: &[Item],
-    table: &Table,
+    (table, node): Seen<'_>,
     nonce: &str,
     sequence: u64,
 ) -> DeltaDiscoveryResponse {
@@ -300,7 +303,7 @@ fn encode(
         ..DeltaDiscoveryResponse::default()
     };
     for (name, _) in items {
-        match table.get(name) {
+        match table.seen_by(node, name) {
             Some(resource) => response.resources.push(WireResource {
                 name: name.to_string(),
                 version: resource.version.to_string(),

@@ -1,7 +1,10 @@
 //! Traffic and policy as the index reads them: each object normalised by itself, with what ties it to others beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use heddle_api::object::Object;
+use heddle_api::upstream::Credential;
 use heddle_core::object::Labels;
 use heddle_core::policy::Policy;
 use heddle_core::route::model::RouteObject;
@@ -83,6 +86,25 @@ impl GrantInput {
             group.is_empty() && to == "Service" && name.as_ref().is_none_or(|name| name == service)
         };
         self.from.iter().any(from) && self.to.iter().any(to)
+    }
+}
+
+/// A DestinationRule that names Secrets of its namespace: what it means depends on what they hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyedInput {
+    /// As written.
+    pub object: Object,
+    /// Names of the Secrets.
+    pub secrets: BTreeSet<String>,
+}
+
+/// The certificates of a Secret. Its Debug form shows none of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretInput(pub Credential);
+
+impl fmt::Debug for SecretInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretInput").finish_non_exhaustive()
     }
 }
 

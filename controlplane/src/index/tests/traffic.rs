@@ -313,3 +313,42 @@ fn ten_thousand_routes_and_an_object_of_a_megabyte_do_not_stall() {
     );
     assert!(one.as_millis() < 100, "{one:?}");
 }
+
+#[test]
+fn a_private_key_goes_to_the_nodes_of_its_namespace_alone() {
+    let rule = serde_json::json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": {"name": "d", "namespace": "ns"}, "spec": {"host": "x.example.com",
+        "trafficPolicy": {"tls": {"mode": "MUTUAL", "credentialName": "c"}}}});
+    let object = heddle_api::object::Object::from_value(rule).unwrap();
+    let input = KeyedInput { object, secrets: ["c".to_owned()].into() };
+    let rule = put(InputKind::DestinationRule, "d", |_| Input::Keyed(Arc::new(input)));
+    let secret = |key: &str| {
+        let credential = heddle_api::upstream::Credential {
+            ca: Some("ca".into()),
+            certificate: Some("cert".into()),
+            private_key: Some(key.to_owned()),
+        };
+        put(InputKind::Secret, "c", |_| Input::Secret(Arc::new(SecretInput(credential))))
+    };
+    let mut index = built([namespace("ns", MESH), rule]);
+    let seen = |index: &Index, node: &str| {
+        let resource = index.output().traffic().seen_by(node, "DestinationRule/ns/d").unwrap();
+        let wire = ours::TrafficObject::decode(resource.encoded.clone()).unwrap();
+        let TrafficObject::DestinationRule(rule) = serde_json::from_slice(&wire.json).unwrap() else {
+            unreachable!()
+        };
+        let tls = rule.policy.tls.unwrap();
+        (tls.private_key, tls.broken)
+    };
+    assert!(seen(&index, "node-1").1.unwrap().contains("Secret c is not there"));
+    index.apply([secret("first-key")]);
+    assert!(seen(&index, "node-1").1.unwrap().contains("namespace ns"), "it has no pod of the namespace");
+    let before = index.output().traffic().changes();
+    index.apply([pod("a", "", "10.244.1.2")]);
+    assert!(index.output().traffic().changes() > before, "streams must look again");
+    assert_eq!(seen(&index, "node-1"), (Some("first-key".into()), None));
+    assert_eq!(seen(&index, "node-2").0, None);
+    index.apply([secret("second-key")]);
+    assert_eq!(seen(&index, "node-1").0, Some("second-key".into()));
+    assert!(!format!("{index:?}").contains("second-key"), "nothing prints it");
+}

@@ -1,7 +1,11 @@
 //! Kinds about traffic and policy: read by `heddle_api`, handed to the index as its model.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use heddle_api::authorization;
 use heddle_api::normalised::Context;
 use heddle_api::object::Object;
@@ -10,7 +14,9 @@ use heddle_api::upstream;
 use heddle_core::object::TrafficObject;
 
 use super::{Told, selection};
-use crate::index::input::{EntryInput, Input, PolicyInput, Selection, WorkloadEntryInput};
+use crate::index::input::{
+    EntryInput, Input, KeyedInput, PolicyInput, SecretInput, Selection, WorkloadEntryInput,
+};
 use crate::registry::Verdict;
 
 /// Reads an object that its check has found right; `None` for other kinds.
@@ -23,8 +29,19 @@ pub(super) fn read(object: &Object, context: &Context, warnings: impl Fn() -> St
             traffic(route::virtual_service(object, context).model.map(TrafficObject::Route))
         }
         ("networking.istio.io", "DestinationRule") => {
-            let rule = upstream::destination_rule(object, context, &|_| None).model;
-            traffic(rule.map(TrafficObject::DestinationRule))
+            let secrets = RefCell::new(BTreeSet::new());
+            let noted = |name: &str| {
+                secrets.borrow_mut().insert(name.to_owned());
+                None
+            };
+            let rule = upstream::destination_rule(object, context, &noted).model;
+            let secrets = secrets.into_inner();
+            if secrets.is_empty() || rule.is_none() {
+                traffic(rule.map(TrafficObject::DestinationRule))
+            } else {
+                let keyed = KeyedInput { object: object.clone(), secrets };
+                Told::accepted(Input::Keyed(Arc::new(keyed)), warnings())
+            }
         }
         ("networking.istio.io", "ServiceEntry") => {
             let model = upstream::service_entry(object, context).model;
@@ -40,6 +57,27 @@ pub(super) fn read(object: &Object, context: &Context, warnings: impl Fn() -> St
         ("security.istio.io", "AuthorizationPolicy") => policy(object, context, &warnings),
         _ => return None,
     })
+}
+
+/// The certificates of a Secret; `None` where it has none.
+pub(super) fn secret(object: &Object) -> Option<Input> {
+    let text = |keys: [&str; 2]| keys.iter().find_map(|key| secret_text(object, key));
+    let credential = upstream::Credential {
+        ca: text(["ca.crt", "cacert"]),
+        certificate: text(["tls.crt", "cert"]),
+        private_key: text(["tls.key", "key"]),
+    };
+    let any = credential != upstream::Credential::default();
+    any.then(|| Input::Secret(Arc::new(SecretInput(credential))))
+}
+
+fn secret_text(object: &Object, key: &str) -> Option<String> {
+    let field = |part: &str| object.value.get(part)?.get(key)?.as_str();
+    if let Some(text) = field("stringData") {
+        return Some(text.to_owned());
+    }
+    let bytes = STANDARD.decode(field("data")?).ok()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// Selected by the labels of its spec; those of the object count where the spec has none of that name.
