@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -38,6 +39,17 @@ pub enum Wire {
     Tunnel(TunnelStream),
     /// TLS that we began.
     Tls(Box<TlsStream<TunnelSocket>>),
+}
+
+impl Wire {
+    /// Our address; a stream of a tunnel has none of its own.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(socket) => socket.local_addr().ok(),
+            Self::Tls(tls) => tls.get_ref().0.local_addr().ok(),
+            Self::Tunnel(_) => None,
+        }
+    }
 }
 
 /// One side of an HTTP connection. Dropped before [`HttpIo::close`], it is reset: what was cut off never looks complete.

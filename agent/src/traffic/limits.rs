@@ -47,6 +47,10 @@ pub struct Limits {
     pub connect: Duration,
     /// From CONNECT to its answer: the other side's connect and a little.
     pub response: Duration,
+    /// For the head of an HTTP request, from its first byte.
+    pub http_head: Duration,
+    /// How long an HTTP connection may be without a request (Envoy's bound).
+    pub http_idle: Duration,
     /// How long the other direction may be silent once one has finished.
     pub half_closed_idle: Duration,
     /// How long a tunnel without streams is kept by the side that opened it. The other side waits twice as long.
@@ -71,6 +75,8 @@ impl Default for Limits {
             first_request: Duration::from_secs(10),
             connect: Duration::from_secs(5),
             response: Duration::from_secs(10),
+            http_head: Duration::from_secs(15),
+            http_idle: Duration::from_secs(3600),
             half_closed_idle: Duration::from_secs(300),
             tunnel_idle: Duration::from_secs(180),
             sweep: Duration::from_secs(5),

@@ -16,6 +16,7 @@ pub mod accept;
 pub mod arena;
 pub mod command;
 pub mod copy;
+pub mod detect;
 pub mod dial;
 pub mod inbound;
 pub mod limits;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use heddle_core::snapshot::Snapshot;
+use heddle_core::upstream::ClusterStates;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -78,16 +80,18 @@ pub struct Workers {
 /// A thread or its runtime cannot be made.
 pub fn spawn_workers<N: PodNetwork>(count: usize, context: &WorkerContext<N>) -> io::Result<Workers> {
     let mut workers = Workers { commands: Vec::new(), lists: Vec::new(), threads: Vec::new() };
+    let states = Arc::new(ClusterStates::default());
     for number in 0..count {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (lists, asked) = mpsc::channel(4);
         let context = context.clone();
+        let states = states.clone();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let body =
             move || match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
                     drop(ready.send(Ok(())));
-                    runtime.block_on(worker::run(context, received, asked));
+                    runtime.block_on(worker::run(context, states, received, asked));
                 }
                 Err(error) => drop(ready.send(Err(error))),
             };

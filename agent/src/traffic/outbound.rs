@@ -1,20 +1,25 @@
 //! One captured connection, from the pod's socket to a tunnel stream or to a destination outside the mesh.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use heddle_core::authorize::{Permit, authorize_outbound};
 use heddle_core::identity::Identity;
 use heddle_core::names::OrigDst;
 use heddle_core::resolve::{Destination, resolve};
 use heddle_core::snapshot::Snapshot;
 use heddle_core::workload::{LocalWorkload, Service, Workload};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::copy::{self, Tally};
+use super::detect::{self, Named, Seen};
 use super::dial;
 use super::live::Facts;
 use super::network::PodNetwork;
@@ -25,6 +30,9 @@ use super::tunnel::client::{self, Attempt};
 use super::tunnel::pool::{PoolKey, Pooled};
 use super::worker::Worker;
 use crate::datapath::TUNNEL_PORT;
+use crate::http::sniff::Spoken;
+use crate::http::stage::{Opened, Stage};
+use crate::http::{self, Wire};
 use crate::pod::Pod;
 use crate::telemetry::tcp::{Party, Reporter, TcpLabels};
 use crate::telemetry::{Direction, Failure, Outcome, Reason};
@@ -39,7 +47,7 @@ pub async fn serve<N: PodNetwork>(worker: Rc<Worker<N>>, pod: &Arc<Pod>, socket:
 async fn proceed<N: PodNetwork>(
     worker: &Rc<Worker<N>>,
     pod: &Arc<Pod>,
-    mut socket: Socket,
+    socket: Socket,
     client: SocketAddr,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
@@ -53,38 +61,193 @@ async fn proceed<N: PodNetwork>(
         flow: None,
     };
     let registration = worker.live.register(facts, outcome.meter());
+    let captured = Captured { worker, pod, dialled, client };
     // Boxed: what it takes to connect is not paid for while the connection lives.
-    let connecting = Box::pin(connect(worker, pod, dialled, client, outcome));
-    let mut upstream = registration.run(connecting).await?;
-    let meter = outcome.meter();
-    let (idle, tally) = (worker.limits.half_closed_idle, Tally::client(meter));
-    {
-        let copying = pin!(async {
-            match &mut upstream {
-                Upstream::Tunnel(stream) => {
-                    copy::tunnelled(&mut socket, stream, &worker.arena, tally, idle).await
-                }
-                // Boxed: it takes more than a tunnelled connection, which should not have to keep room for it.
-                Upstream::Plain(far) => {
-                    Box::pin(copy::plain(&mut socket, far, &worker.arena, tally, idle)).await
-                }
+    let begun = registration.run(Box::pin(captured.begin(socket, outcome))).await?;
+    match begun {
+        Begun::Http { stage, socket, first, two } => {
+            outcome.carries_requests();
+            registration.run(Box::pin(http::stage::serve(*stage, socket, first, two))).await
+        }
+        Begun::Opaque { mut socket, first, mut upstream } => {
+            let idle = worker.limits.half_closed_idle;
+            {
+                let tally = Tally::client(outcome.meter());
+                let copying = pin!(async {
+                    if !first.is_empty() {
+                        // Boxed: few connections have something to say ahead of the rest.
+                        Box::pin(upstream.send_first(first, tally)).await?;
+                    }
+                    match &mut upstream {
+                        Upstream::Tunnel(stream) => {
+                            let ahead = stream.take_ahead();
+                            if !ahead.is_empty() {
+                                Box::pin(answer_first(&mut socket, stream, &ahead, tally)).await?;
+                            }
+                            copy::tunnelled(&mut socket, stream, &worker.arena, tally, idle).await
+                        }
+                        // Boxed: it takes more than a tunnelled connection, which should not have to keep room for it.
+                        Upstream::Plain(far) => {
+                            Box::pin(copy::plain(&mut socket, far, &worker.arena, tally, idle)).await
+                        }
+                    }
+                    .map_err(|error| broken(&error))
+                });
+                registration.run(copying).await?;
             }
-            .map_err(|error| broken(&error))
-        });
-        registration.run(copying).await?;
+            upstream.finish();
+            socket.finish();
+            Ok(())
+        }
     }
-    upstream.finish();
-    socket.finish();
-    Ok(())
+}
+
+/// A captured connection, and where it was going.
+#[derive(Clone, Copy)]
+struct Captured<'a, N> {
+    worker: &'a Rc<Worker<N>>,
+    pod: &'a Arc<Pod>,
+    dialled: OrigDst,
+    client: SocketAddr,
+}
+
+/// What a connection turned out to be.
+enum Begun<N> {
+    Http { stage: Box<Stage<N>>, socket: Socket, first: Bytes, two: bool },
+    Opaque { socket: Socket, first: Bytes, upstream: Upstream },
+}
+
+impl<N: PodNetwork> Captured<'_, N> {
+    /// Finds out what it is, and opens what it needs.
+    async fn begin(&self, mut socket: Socket, outcome: &mut Outcome) -> Result<Begun<N>, Failure> {
+        let (snapshot, destination) = find(self.worker, self.dialled).await;
+        let local = self.worker.rules.of(&self.pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
+        let named = Named::of(&snapshot, self.dialled);
+        let seen = named.seen(&snapshot, &local, self.dialled);
+        drop((snapshot, local));
+        if seen == Seen::Requests && destination != Destination::Unknown {
+            let spoken = detect::first_bytes(&mut socket, None).await?;
+            return Ok(match spoken {
+                Some((first, spoken @ (Spoken::Http1 | Spoken::Http2))) => {
+                    self.requests(socket, first, spoken == Spoken::Http2, named.service, None)
+                }
+                // Not what the port declares. Envoy answers 400; so does hyper, in its own time.
+                Some((first, _)) => self.requests(socket, first, false, named.service, None),
+                None => return Err(Reason::ClientReset.into()),
+            });
+        }
+        let mut counted = None;
+        let of = (&mut *outcome, &mut counted);
+        let connected = connect(self.worker, self.pod, self.dialled, self.client, destination, of).await;
+        let found = match connected {
+            Ok(upstream) if seen == Seen::Detected => {
+                self.look(socket, upstream, named.service, outcome).await
+            }
+            Ok(upstream) => Ok(Begun::Opaque { socket, first: Bytes::new(), upstream }),
+            Err(failure) => Err(failure),
+        };
+        match found {
+            // Whoever carries requests has them counted, one by one.
+            Ok(Begun::Http { .. }) => {}
+            _ => counted.into_iter().for_each(|labels| outcome.classify(labels)),
+        }
+        found
+    }
+
+    /// Who speaks first, and what?
+    async fn look(
+        &self,
+        mut socket: Socket,
+        mut upstream: Upstream,
+        service: Option<Arc<Service>>,
+        outcome: &Outcome,
+    ) -> Result<Begun<N>, Failure> {
+        let Some((first, spoken)) = detect::first_bytes(&mut socket, Some(&mut upstream)).await? else {
+            return Ok(Begun::Opaque { socket, first: Bytes::new(), upstream });
+        };
+        Ok(match spoken {
+            Spoken::Http1 | Spoken::Http2 => {
+                let opened = outcome.upstream.map(|address| Opened { address, wire: upstream.into_wire() });
+                self.requests(socket, first, spoken == Spoken::Http2, service, opened)
+            }
+            _ => Begun::Opaque { socket, first, upstream },
+        })
+    }
+
+    fn requests(
+        &self,
+        socket: Socket,
+        first: Bytes,
+        two: bool,
+        service: Option<Arc<Service>>,
+        opened: Option<Opened>,
+    ) -> Begun<N> {
+        let stage = Box::new(Stage {
+            worker: self.worker.clone(),
+            pod: self.pod.clone(),
+            client: self.client,
+            dialled: self.dialled,
+            service,
+            clusters: self.worker.http.clusters.of(&self.pod.uid),
+            framing: (!two).then(Rc::default),
+            activity: Rc::default(),
+            opened: RefCell::new(opened),
+            crossing: RefCell::default(),
+        });
+        Begun::Http { stage, socket, first, two }
+    }
+}
+
+/// A server that speaks first is heard before its client has said anything.
+async fn answer_first(
+    socket: &mut Socket,
+    stream: &mut TunnelStream,
+    ahead: &Bytes,
+    tally: Tally<'_>,
+) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Reason::ClientReset, error);
+    socket.stream_mut().write_all(ahead).await.map_err(|error| failed(&error))?;
+    tally.to_socket.set(tally.to_socket.get() + ahead.len() as u64);
+    stream.receive.flow_control().release_capacity(ahead.len()).map_err(|error| failed(&error))
 }
 
 /// Where a connection went.
-enum Upstream {
+pub(super) enum Upstream {
     Tunnel(TunnelStream),
     Plain(Socket),
 }
 
 impl Upstream {
+    fn into_wire(self) -> Wire {
+        match self {
+            Self::Tunnel(stream) => Wire::Tunnel(stream),
+            Self::Plain(socket) => Wire::Socket(socket),
+        }
+    }
+
+    /// Ready when the server has something to say, or has ended.
+    pub(super) fn poll_speaks(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tunnel(stream) => stream.poll_speaks(cx),
+            Self::Plain(socket) => socket.poll_speaks(cx),
+        }
+    }
+
+    /// What was read to find out what is spoken.
+    async fn send_first(&mut self, first: Bytes, tally: Tally<'_>) -> Result<(), Failure> {
+        let length = first.len() as u64;
+        let failed = |error: &dyn std::fmt::Display| Failure::new(Reason::ServerReset, error);
+        match self {
+            // A few bytes: the stream keeps them until there is credit.
+            Self::Tunnel(stream) => stream.send.send_data(first, false).map_err(|error| failed(&error))?,
+            Self::Plain(far) => {
+                far.stream_mut().write_all(&first).await.map_err(|error| failed(&error))?;
+            }
+        }
+        tally.from_socket.set(tally.from_socket.get() + length);
+        Ok(())
+    }
+
     fn finish(self) {
         match self {
             Self::Tunnel(stream) => stream.finish(),
@@ -98,9 +261,10 @@ async fn connect<N: PodNetwork>(
     pod: &Arc<Pod>,
     dialled: OrigDst,
     client: SocketAddr,
-    outcome: &mut Outcome,
+    destination: Destination,
+    (outcome, counted): (&mut Outcome, &mut Option<TcpLabels>),
 ) -> Result<Upstream, Failure> {
-    let (snapshot, destination) = find(worker, dialled).await;
+    let snapshot = worker.snapshot();
     let local = worker.rules.of(&pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
     let local = &*local;
     match destination {
@@ -109,7 +273,7 @@ async fn connect<N: PodNetwork>(
             outcome.upstream = Some(address);
             outcome.cluster = Some(cluster_name(dialled, service.as_deref()));
             let party = Party::Workload(workload.clone());
-            outcome.classify(labels(&snapshot, local, party, service, tunnel));
+            *counted = Some(labels(&snapshot, local, party, service, tunnel));
             let source = local.identity.clone();
             drop(snapshot);
             match tunnel {
@@ -123,7 +287,7 @@ async fn connect<N: PodNetwork>(
             let permit = authorize_outbound(&snapshot, local, address)?;
             outcome.upstream = Some(address);
             outcome.cluster = Some("PassthroughCluster".into());
-            outcome.classify(labels(&snapshot, local, Party::Unknown, None, false));
+            *counted = Some(labels(&snapshot, local, Party::Unknown, None, false));
             drop(snapshot);
             dial::passthrough(&worker.network, &worker.limits, pod, permit).await.map(Upstream::Plain)
         }
@@ -155,7 +319,7 @@ async fn find<N: PodNetwork>(worker: &Worker<N>, dialled: OrigDst) -> (Arc<Snaps
 }
 
 /// Opens a stream to the workload over a pooled connection; over a new one if the pooled one has died meanwhile.
-async fn open<N: PodNetwork>(
+pub(crate) async fn open<N: PodNetwork>(
     worker: &Rc<Worker<N>>,
     pod: &Arc<Pod>,
     source: Identity,

@@ -57,6 +57,12 @@ impl Socket {
         &self.stream
     }
 
+    /// Ready when there is something to read, an end or an error among it; it stays to be read.
+    pub fn poll_speaks(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [0; 1];
+        self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map(drop)
+    }
+
     /// The same, to read and write.
     pub fn stream_mut(&mut self) -> &mut TcpStream {
         &mut self.stream
@@ -136,6 +142,14 @@ impl AsyncRead for TunnelSocket {
 }
 
 impl TunnelSocket {
+    /// The address at our end.
+    ///
+    /// # Errors
+    /// The socket is dead already.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
     fn read(
         &mut self,
         incoming: &mut BytesMut,

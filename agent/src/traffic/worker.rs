@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use heddle_core::names::PodUid;
 use heddle_core::snapshot::Snapshot;
+use heddle_core::upstream::ClusterStates;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use super::rules::Rules;
 use super::served::Served;
 use super::tunnel::pool::Pool;
 use super::{ListRequest, WorkerContext};
+use crate::http::HttpState;
 use crate::telemetry::{Direction, Reason, WorkerTelemetry};
 use crate::tls::Credentials;
 
@@ -54,6 +56,8 @@ pub struct Worker<N> {
     pub rules: Rules,
     /// Tunnels to other pods.
     pub pool: Pool,
+    /// Where requests go.
+    pub http: HttpState,
     /// Every task of the worker, to be waited for at the end.
     pub tasks: TaskTracker,
     /// No new connections.
@@ -62,7 +66,7 @@ pub struct Worker<N> {
 }
 
 impl<N: PodNetwork> Worker<N> {
-    fn new(context: WorkerContext<N>) -> Rc<Self> {
+    fn new(context: WorkerContext<N>, states: Arc<ClusterStates>) -> Rc<Self> {
         let telemetry = context.telemetry.worker();
         let live = LiveTable::new(telemetry.live.clone());
         Rc::new(Self {
@@ -75,6 +79,7 @@ impl<N: PodNetwork> Worker<N> {
             arena: Arena::default(),
             rules: Rules::default(),
             pool: Pool::default(),
+            http: HttpState::new(states),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             random: Cell::new(RandomState::new().build_hasher().finish() | 1),
@@ -88,22 +93,28 @@ impl<N: PodNetwork> Worker<N> {
 
     /// Spreads load; nothing depends on its quality (xorshift64*).
     pub fn random(&self) -> u64 {
+        self.random_bits() >> 16
+    }
+
+    /// The same, with all bits; the lower ones are the worse.
+    pub fn random_bits(&self) -> u64 {
         let mut x = self.random.get();
         x ^= x >> 12;
         x ^= x << 25;
         x ^= x >> 27;
         self.random.set(x);
-        x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 }
 
 /// Runs a worker until it has drained.
 pub(super) async fn run<N: PodNetwork>(
     context: WorkerContext<N>,
+    states: Arc<ClusterStates>,
     mut commands: mpsc::Receiver<WorkerCommand>,
     mut lists: mpsc::Receiver<ListRequest>,
 ) {
-    let worker = Worker::new(context);
+    let worker = Worker::new(context, states);
     let mut pods = Pods { worker: worker.clone(), served: HashMap::new() };
     worker.telemetry.configure(&worker.snapshot().mesh().traffic);
     let mut snapshots = worker.snapshots.clone();
@@ -124,6 +135,7 @@ pub(super) async fn run<N: PodNetwork>(
                     worker.telemetry.configure(&snapshot.mesh().traffic);
                     worker.rules.learn(&snapshot);
                     worker.live.revoke(&snapshot);
+                    worker.http.clusters.learn(&snapshot);
                 }
                 // Without control, the last configuration stays in force.
                 Err(_closed) => configured = false,
@@ -131,6 +143,7 @@ pub(super) async fn run<N: PodNetwork>(
             Some(reply) = lists.recv() => list(&worker.live, reply),
             _ = sweep.tick() => {
                 worker.pool.sweep(worker.limits.tunnel_idle);
+                worker.http.clusters.sweep();
                 worker.live.report();
                 worker.arena.release();
             }
@@ -152,6 +165,7 @@ async fn drain<N: PodNetwork>(
 ) {
     tracing::info!(connections = worker.live.len(), "worker drains");
     worker.draining.cancel();
+    worker.http.clusters.close();
     worker.tasks.close();
     let mut snapshots = worker.snapshots.clone();
     let mut deadline = std::pin::pin!(sleep(worker.limits.drain));
@@ -215,6 +229,7 @@ impl<N: PodNetwork> Pods<N> {
     fn release(&mut self, pod: &PodUid) {
         let Some(served) = self.served.remove(pod) else { return };
         self.worker.pool.forget_pod(pod);
+        self.worker.http.clusters.forget_pod(pod);
         tracing::debug!(pod = %served.pod, "pod is served a little longer");
         let draining = self.worker.draining.clone();
         self.worker.tasks.spawn_local(async move {
@@ -227,6 +242,7 @@ impl<N: PodNetwork> Pods<N> {
     fn stop(&mut self, pod: &PodUid) {
         self.worker.live.close_pod(pod);
         self.worker.pool.forget_pod(pod);
+        self.worker.http.clusters.forget_pod(pod);
         self.worker.rules.forget(pod);
         let Some(served) = self.served.remove(pod) else { return };
         served.accepting.cancel();

@@ -9,6 +9,8 @@ pub mod connect;
 pub mod pool;
 pub mod server;
 
+use std::task::{Context, Poll, ready};
+
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
@@ -23,6 +25,8 @@ pub struct TunnelStream {
     /// From the other agent.
     pub receive: RecvStream,
     finished: bool,
+    /// Received before anybody read: see [`TunnelStream::poll_speaks`].
+    ahead: Bytes,
     /// On the side that opened it: its place on a pooled connection.
     _lease: Option<Lease>,
 }
@@ -30,7 +34,23 @@ pub struct TunnelStream {
 impl TunnelStream {
     /// A stream whose CONNECT was answered with 200.
     pub fn new(send: SendStream<Bytes>, receive: RecvStream, lease: Option<Lease>) -> Self {
-        Self { send, receive, finished: false, _lease: lease }
+        Self { send, receive, finished: false, ahead: Bytes::new(), _lease: lease }
+    }
+
+    /// Ready when something was received, or nothing will be. What it was is in [`TunnelStream::take_ahead`].
+    pub fn poll_speaks(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ahead.is_empty()
+            && let Some(Ok(bytes)) = ready!(self.receive.poll_data(cx))
+        {
+            self.ahead = bytes;
+        }
+        // An error, and the end, come again to whoever reads.
+        Poll::Ready(())
+    }
+
+    /// To be dealt with before anything else that is received, and its credit to be given back then.
+    pub fn take_ahead(&mut self) -> Bytes {
+        std::mem::take(&mut self.ahead)
     }
 
     /// Both directions have ended.

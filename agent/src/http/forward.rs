@@ -1,0 +1,330 @@
+//! Sends a request on: try, wait, try elsewhere, within its deadlines and its cluster's budgets.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use heddle_core::route::model::Abort;
+use heddle_core::upstream::{Attempted, BudgetGuard, PickContext, Seen};
+use http::{HeaderValue, Method, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::attempt::{self, Answered, Missed, Outgoing, Try, overflow};
+use super::body::Body;
+use super::exchange::{Exchange, Keep, Receiving, Sending};
+use super::head::{self, EXPECTED_TIMEOUT, FORWARDED_PROTO, REQUEST_ID, SERVICE_TIME};
+use super::local::Local;
+use super::record::Flags;
+use super::replay::Replay;
+use super::request::Asked;
+use super::routing::{self, Route};
+use super::server::UnderWay;
+use super::stage::Stage;
+use super::upgrade::Crossing;
+use super::upstream::Lease;
+use crate::traffic::network::PodNetwork;
+
+/// What of a request's body may be kept for another try.
+const KEPT: usize = 1024 * 1024;
+
+/// Until the whole response has come.
+type Deadline = Option<Pin<Box<Sleep>>>;
+
+/// Sends a request to where its route leads.
+///
+/// # Errors
+/// What is answered instead.
+pub async fn send<N: PodNetwork>(
+    stage: &Rc<Stage<N>>,
+    exchange: &Rc<Exchange>,
+    asked: Asked,
+    mut route: Route,
+    incoming: Incoming,
+) -> Result<Response<Body>, Box<Local>> {
+    inject(exchange, &route).await?;
+    let state = route.upstream.state();
+    exchange.record().cluster = Some(route.upstream.cluster().name.clone());
+    let Some(request_budget) = state.budget.try_request() else { return Err(overflow().local) };
+    let outgoing = outgoing(stage, exchange, asked, &route);
+    let bodies = Bodies::new(exchange, incoming, route.retry.attempts);
+    let mut deadline: Deadline = route.timeout.map(|timeout| Box::pin(sleep(timeout)));
+    let trying = Box::pin(tries(stage, exchange, &route, &outgoing, &bodies));
+    let answered = match &mut deadline {
+        None => trying.await,
+        Some(deadline) => tokio::select! {
+            biased;
+            answered = trying => answered,
+            () = deadline => Err(Box::new(Local::new(
+                StatusCode::GATEWAY_TIMEOUT, Flags::UT, "response_timeout", "upstream request timeout",
+            ))),
+        },
+    }?;
+    bodies.settle();
+    Ok(respond(stage, exchange, &mut route, outgoing, answered, (deadline, request_budget)))
+}
+
+/// Faults: the delay first, then the abort, as Envoy's filter has them.
+async fn inject(exchange: &Exchange, route: &Route) -> Result<(), Box<Local>> {
+    if let Some(delay) = route.delay {
+        exchange.flag(Flags::DI);
+        sleep(delay).await;
+    }
+    let Some(abort) = route.abort else { return Ok(()) };
+    let local = |status| Local::new(status, Flags::FI, "fault_filter_abort", "fault filter abort");
+    Err(Box::new(match abort {
+        Abort::Http(status) => local(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)),
+        Abort::Grpc(status) => Local { grpc: Some(status), ..local(StatusCode::OK) },
+    }))
+}
+
+fn outgoing<N: PodNetwork>(stage: &Stage<N>, exchange: &Exchange, asked: Asked, route: &Route) -> Outgoing {
+    let Asked { parts, authority, upgrade, .. } = asked;
+    let mut headers = parts.headers;
+    if !headers.contains_key(REQUEST_ID) {
+        let id = head::request_id(stage.worker.random_bits(), stage.worker.random_bits());
+        exchange.record().request_id = Some(id.clone());
+        headers.insert(REQUEST_ID, id);
+    }
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if let Some(timeout) = route.timeout {
+        let least = route.retry.per_try_timeout.map_or(timeout, |each| each.min(timeout));
+        let millis = u64::try_from(least.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(millis));
+    }
+    if let Some((rule, at)) = &route.rule {
+        rule.change_request(&mut headers, backend(rule, *at));
+    }
+    Outgoing {
+        method: parts.method,
+        authority: route.authority.clone().unwrap_or(authority),
+        path: route.path.clone(),
+        grpc: exchange.record().grpc,
+        version: parts.version,
+        headers,
+        upgrade,
+    }
+}
+
+fn backend(
+    rule: &heddle_core::route::CompiledRule,
+    at: usize,
+) -> Option<&heddle_core::route::CompiledBackend> {
+    match &rule.action {
+        heddle_core::route::Action::Forward(forward) => forward.backends().get(at),
+        _ => None,
+    }
+}
+
+/// The request's body, for one try or for several.
+enum Bodies {
+    None,
+    Once(std::cell::RefCell<Option<Body>>),
+    Again(Rc<Replay>),
+}
+
+impl Bodies {
+    fn new(exchange: &Rc<Exchange>, incoming: Incoming, retries: u32) -> Self {
+        if incoming.is_end_stream() {
+            exchange.sent_all.set(true);
+            return Self::None;
+        }
+        let body = Body::incoming(incoming).watched(Box::new(Sending(exchange.clone())));
+        match retries {
+            0 => Self::Once(std::cell::RefCell::new(Some(body))),
+            _ => Self::Again(Replay::new(body, KEPT)),
+        }
+    }
+
+    fn next(&self) -> Body {
+        match self {
+            Self::None => Body::empty(),
+            Self::Once(body) => body.borrow_mut().take().unwrap_or_else(Body::empty),
+            Self::Again(replay) => replay.reader(),
+        }
+    }
+
+    /// Whether another try could send it.
+    fn can_repeat(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Once(_) => false,
+            Self::Again(replay) => replay.is_whole(),
+        }
+    }
+
+    /// There will be no other try.
+    fn settle(&self) {
+        if let Self::Again(replay) = self {
+            replay.settle();
+        }
+    }
+}
+
+/// Tries until there is an answer to be given.
+async fn tries<N: PodNetwork>(
+    stage: &Rc<Stage<N>>,
+    exchange: &Rc<Exchange>,
+    route: &Route,
+    outgoing: &Outgoing,
+    bodies: &Bodies,
+) -> Result<Answered, Box<Local>> {
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut retrying: Option<BudgetGuard> = None;
+    let mut retried = 0;
+    loop {
+        let attempt = Try { stage, exchange, upstream: &route.upstream, number: retried + 1 };
+        let avoid: &[SocketAddr] = if route.retry.avoids_tried(false) { &tried } else { &[] };
+        let context = PickContext {
+            hash: None,
+            random: stage.worker.random(),
+            now: Instant::now(),
+            tried: avoid,
+            dialled: Some(stage.dialled.0),
+        };
+        let outcome = match attempt.pick(&context) {
+            Ok(picked) => {
+                let (host, address) = (picked.host.clone(), picked.endpoint.address);
+                let sending = Box::pin(attempt.send(picked, outgoing, bodies.next()));
+                let outcome = match route.retry.per_try_timeout.filter(|limit| !limit.is_zero()) {
+                    None => sending.await,
+                    Some(limit) => match timeout(limit, sending).await {
+                        Ok(outcome) => outcome,
+                        Err(_elapsed) => {
+                            route.upstream.state().health.report(&host, Seen::Timeout, Instant::now());
+                            Err(too_late())
+                        }
+                    },
+                };
+                tried.push(address);
+                outcome
+            }
+            Err(missed) => Err(missed),
+        };
+        drop(retrying.take());
+        let Some(again) = verdict(&outcome) else { return settle(exchange, outcome) };
+        let should = |retried| match attempt::is_idempotent(&outgoing.method) {
+            true => route.retry.should_retry_idempotent(&again, retried),
+            false => route.retry.should_retry(&again, retried),
+        };
+        if !should(retried) || !bodies.can_repeat() {
+            if route.retry.attempts > 0 && retried >= route.retry.attempts && should(0) {
+                exchange.flag(Flags::URX);
+            }
+            return settle(exchange, outcome);
+        }
+        retrying = route.upstream.state().budget.try_retry();
+        if retrying.is_none() {
+            exchange.flag(Flags::UO);
+            return settle(exchange, outcome);
+        }
+        drop(outcome);
+        retried += 1;
+        sleep(route.retry.backoff(retried, stage.worker.random())).await;
+    }
+}
+
+/// What the retry policy is asked about; `None`: a try that ends it all.
+fn verdict(outcome: &Result<Answered, Missed>) -> Option<Attempted> {
+    match outcome {
+        Ok(answered) => Some(Attempted::Response {
+            status: answered.response.status().as_u16(),
+            grpc_status: head::grpc_status(answered.response.headers()),
+            ratelimited: answered.response.headers().contains_key("x-envoy-ratelimited"),
+        }),
+        Err(missed) => missed.attempted,
+    }
+}
+
+fn settle(exchange: &Exchange, outcome: Result<Answered, Missed>) -> Result<Answered, Box<Local>> {
+    outcome.map_err(|missed| {
+        exchange.record().upstream_failure = missed.reason;
+        missed.local
+    })
+}
+
+fn too_late() -> Missed {
+    let local = Local::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        Flags::UT,
+        "upstream_per_try_timeout",
+        "upstream request timeout",
+    );
+    Missed { attempted: Some(Attempted::PerTryTimeout), local: Box::new(local), reason: None }
+}
+
+/// What lives until the response has ended.
+struct Kept {
+    lease: Option<Lease>,
+    exchange: Rc<Exchange>,
+    _budget: BudgetGuard,
+    _active: heddle_core::upstream::ActiveRequest,
+    _under_way: UnderWay,
+}
+
+impl Keep for Kept {
+    fn end(mut self, complete: bool) {
+        if complete
+            && self.exchange.sent_all.get()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.release();
+        }
+    }
+}
+
+fn respond<N: PodNetwork>(
+    stage: &Rc<Stage<N>>,
+    exchange: &Rc<Exchange>,
+    route: &mut Route,
+    outgoing: Outgoing,
+    answered: Answered,
+    (deadline, budget): (Deadline, BudgetGuard),
+) -> Response<Body> {
+    let Answered { response, lease, active, took } = answered;
+    let (mut parts, incoming) = response.into_parts();
+    let status = parts.status;
+    let mut record = exchange.record();
+    record.code = status.as_u16();
+    record.details = "via_upstream";
+    record.upstream_time = Some(took);
+    record.grpc_status = head::grpc_status(&parts.headers);
+    drop(record);
+    let switched = switches(&outgoing, status);
+    let protocol = parts.headers.get(http::header::UPGRADE).cloned();
+    head::strip_hop(&mut parts.headers);
+    parts.extensions.clear();
+    parts.headers.insert(SERVICE_TIME, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(0)));
+    if let Some((rule, at)) = &route.rule {
+        rule.change_response(&mut parts.headers, backend(rule, *at));
+    }
+    if let Some(cors) = route.cors.take() {
+        routing::decorate(&mut parts.headers, cors);
+    }
+    if switched && let Some(wire) = exchange.take_switch() {
+        if let Some(protocol) = protocol.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS) {
+            parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+            parts.headers.insert(http::header::UPGRADE, protocol);
+        }
+        *stage.crossing.borrow_mut() =
+            Some(Crossing { wire, kept: Box::new(lease), exchange: exchange.clone() });
+        return Response::from_parts(parts, Body::empty());
+    }
+    let kept = Kept {
+        lease: Some(lease),
+        exchange: exchange.clone(),
+        _budget: budget,
+        _active: active,
+        _under_way: stage.activity.begin(),
+    };
+    let watch = Receiving::new(exchange.clone(), kept, deadline);
+    Response::from_parts(parts, Body::incoming(incoming).watched(Box::new(watch)))
+}
+
+fn switches(outgoing: &Outgoing, status: StatusCode) -> bool {
+    (outgoing.upgrade.is_some() && status == StatusCode::SWITCHING_PROTOCOLS)
+        || (outgoing.method == Method::CONNECT && status.is_success())
+}

@@ -1,0 +1,14 @@
+//! Where requests go: clusters as one pod has them, and open connections to their endpoints.
+//!
+//! ```text
+//! clusters ─► cluster (balancer) ─► pool (of one endpoint) ─► connect: tunnel, plain TCP or TLS
+//! ```
+
+pub mod cluster;
+pub mod clusters;
+pub mod connect;
+pub mod pool;
+
+pub use cluster::Upstream;
+pub use clusters::{Clusters, PodClusters};
+pub use pool::{EndpointPool, Lease, Speak};

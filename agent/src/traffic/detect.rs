@@ -1,0 +1,127 @@
+//! Whether a captured connection is seen as requests: by what is declared, by what rules say, by its first bytes.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use heddle_core::names::OrigDst;
+use heddle_core::route::Client;
+use heddle_core::snapshot::Snapshot;
+use heddle_core::upstream::model::Protocol;
+use heddle_core::workload::{L7Mode, LocalWorkload, Service};
+use tokio::time::timeout;
+use tokio_util::io::poll_read_buf;
+
+use super::outbound::Upstream;
+use super::socket::Socket;
+use crate::http::sniff::{Spoken, sniff};
+use crate::telemetry::{Failure, Reason};
+
+/// How long the rest of a first line may take; what has come so far decides then.
+const REST: Duration = Duration::from_secs(5);
+/// The first bytes that are looked at.
+const FIRST: usize = 8 * 1024;
+
+/// What is dialled, by the registry.
+#[derive(Debug)]
+pub struct Named {
+    /// The service.
+    pub service: Option<Arc<Service>>,
+    /// What its port declares.
+    pub protocol: Protocol,
+    /// Where requests to it are seen.
+    mode: Option<L7Mode>,
+}
+
+/// What is seen of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Its requests.
+    Requests,
+    /// Its requests, if its first bytes are one.
+    Detected,
+    /// Bytes.
+    Bytes,
+}
+
+impl Named {
+    /// Of an address that was dialled.
+    pub fn of(snapshot: &Snapshot, dialled: OrigDst) -> Self {
+        let (ip, port) = (dialled.0.ip().to_canonical(), dialled.0.port());
+        if let Some(service) = snapshot.service_at(ip) {
+            let declared = service.ports.iter().find(|each| each.service_port == port);
+            let protocol = declared.map_or(Protocol::Unknown, |port| port.protocol);
+            return Self { protocol, mode: service.l7, service: Some(service.clone()) };
+        }
+        let unknown = Self { service: None, protocol: Protocol::Unknown, mode: None };
+        let Some(workload) = snapshot.workload_at(ip) else { return unknown };
+        // A pod that is dialled itself: what any of its services says of that port.
+        let mut mappings = workload.services.iter().flat_map(|(key, ports)| {
+            ports.iter().filter(|mapping| mapping.target_port == port).map(move |mapping| (key, mapping))
+        });
+        match mappings.next() {
+            Some((key, mapping)) => Self {
+                service: None,
+                protocol: mapping.protocol,
+                mode: snapshot.service(key).and_then(|service| service.l7),
+            },
+            None => unknown,
+        }
+    }
+
+    /// What is seen of a connection of this pod to it.
+    pub fn seen(&self, snapshot: &Snapshot, local: &LocalWorkload, dialled: OrigDst) -> Seen {
+        let client = Client { namespace: local.identity.namespace(), labels: &local.labels };
+        let has_rules = || {
+            self.service
+                .as_ref()
+                .is_some_and(|service| snapshot.routes().has_http_rules(&client, service, dialled.0.port()))
+        };
+        match (self.mode.unwrap_or(local.l7), self.protocol) {
+            (L7Mode::Never, _) | (_, Protocol::Tcp | Protocol::Tls) => Seen::Bytes,
+            (L7Mode::Rules, _) if !has_rules() => Seen::Bytes,
+            (_, Protocol::Http | Protocol::Http2 | Protocol::Grpc) => Seen::Requests,
+            (_, Protocol::Unknown) => Seen::Detected,
+        }
+    }
+}
+
+/// Waits for the client's first bytes and says what they are; `None` if the server speaks first, or the client ends
+/// without a word.
+pub(super) async fn first_bytes(
+    socket: &mut Socket,
+    mut far: Option<&mut Upstream>,
+) -> Result<Option<(Bytes, Spoken)>, Failure> {
+    let mut first = BytesMut::with_capacity(1024);
+    // The client may take its time for its first byte: only what has begun has a deadline.
+    let begun = poll_fn(|cx| match poll_read(socket, &mut first, cx) {
+        Poll::Pending => match &mut far {
+            Some(far) => far.poll_speaks(cx).map(|()| Ok(0)),
+            None => Poll::Pending,
+        },
+        read => read,
+    });
+    if begun.await? == 0 {
+        return Ok(None);
+    }
+    loop {
+        let spoken = sniff(&first);
+        if spoken != Spoken::More || first.len() >= FIRST {
+            return Ok(Some((first.freeze(), spoken)));
+        }
+        let read = timeout(REST, poll_fn(|cx| poll_read(socket, &mut first, cx))).await;
+        // The client has ended, or takes too long for a request.
+        if read.unwrap_or(Ok(0))? == 0 {
+            return Ok(Some((first.freeze(), Spoken::Other)));
+        }
+    }
+}
+
+fn poll_read(socket: &mut Socket, into: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {
+    into.reserve(1024);
+    let read = poll_read_buf(Pin::new(socket.stream_mut()), cx, into);
+    read.map_err(|error| Failure::new(Reason::ClientReset, &error))
+}
