@@ -1,26 +1,25 @@
-//! One stream of a tunnel, from CONNECT to the pod's application: judge, register, authorize, dial, answer, copy.
+//! One stream of a tunnel: its CONNECT is judged, and answered when it is known what becomes of it.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use heddle_core::authorize::{Flow, authorize_opaque};
+use heddle_core::authorize::Flow;
 use heddle_core::snapshot::Snapshot;
 use heddle_core::workload::{LocalWorkload, Service};
 use http::{Request, Response, StatusCode};
 
-use super::copy::{self, Broken, Tally};
-use super::dial;
-use super::live::{Facts, Registration};
+use super::arrival::{self, Arrival, Door};
+use super::copy::Broken;
 use super::network::PodNetwork;
-use super::socket::Socket;
 use super::tunnel::TunnelStream;
 use super::tunnel::connect::{self, BadConnect};
 use super::tunnel::server::TunnelPeer;
 use super::worker::Worker;
+use crate::http::Wire;
 use crate::pod::Pod;
 use crate::telemetry::tcp::{Party, Reporter, TcpLabels};
 use crate::telemetry::{Direction, Failure, Outcome, Reason};
@@ -58,84 +57,43 @@ impl Requested {
 
 /// Serves a stream to its end.
 pub async fn serve<N: PodNetwork>(
-    worker: &Worker<N>,
+    worker: &Rc<Worker<N>>,
     pod: &Arc<Pod>,
     tunnel: &TunnelPeer,
     requested: Box<Requested>,
 ) {
-    let mut outcome = Outcome::begin(&worker.telemetry, Direction::Inbound, Some(requested.client));
-    let result = proceed(worker, pod, tunnel, requested, &mut outcome).await;
+    let client = requested.client;
+    let mut outcome = Outcome::begin(&worker.telemetry, Direction::Inbound, Some(client));
+    let Requested { destination, receive, mut respond, .. } = *requested;
+    let result = match destination {
+        Ok(destination) => {
+            let flow = Flow { peer: tunnel.peer.clone(), source: tunnel.address.ip(), destination };
+            let arrival = Arrival { pod: pod.clone(), direction: Direction::Inbound, client, flow };
+            arrival::serve(worker, arrival, Stream { receive, respond }, &mut outcome).await
+        }
+        Err(failure) => {
+            answer(&mut respond, status(failure.reason), true);
+            Err(failure)
+        }
+    };
     outcome.conclude(&result);
 }
 
-async fn proceed<N: PodNetwork>(
-    worker: &Worker<N>,
-    pod: &Arc<Pod>,
-    tunnel: &TunnelPeer,
-    requested: Box<Requested>,
-    outcome: &mut Outcome,
-) -> Result<(), Failure> {
-    let Requested { destination, receive, mut respond, .. } = *requested;
-    let connected = match destination {
-        // Boxed: what it takes to connect is not paid for while the connection lives.
-        Ok(destination) => Box::pin(open(worker, pod, tunnel, destination, outcome)).await,
-        Err(failure) => Err(failure),
-    };
-    let (mut socket, registration) = match connected {
-        Ok(connected) => connected,
-        Err(failure) => {
-            answer(&mut respond, status(failure.reason), true);
-            return Err(failure);
-        }
-    };
-    let Some(send) = answer(&mut respond, StatusCode::OK, false) else {
-        return Err(Reason::ClientReset.into());
-    };
-    let mut stream = TunnelStream::new(send, receive, None);
-    let meter = outcome.meter();
-    let idle = worker.limits.half_closed_idle;
-    {
-        let copying = pin!(async {
-            copy::tunnelled(&mut socket, &mut stream, &worker.arena, Tally::server(meter), idle)
-                .await
-                .map_err(|error| broken(&error))
-        });
-        registration.run(copying).await?;
-    }
-    stream.finish();
-    socket.finish();
-    Ok(())
+/// A stream of a tunnel that waits for its answer.
+struct Stream {
+    receive: RecvStream,
+    respond: SendResponse<Bytes>,
 }
 
-/// Registers first, authorizes against the newest snapshot second, dials third: no revocation falls between.
-async fn open<N: PodNetwork>(
-    worker: &Worker<N>,
-    pod: &Arc<Pod>,
-    tunnel: &TunnelPeer,
-    destination: SocketAddr,
-    outcome: &mut Outcome,
-) -> Result<(Socket, Registration), Failure> {
-    let flow = Flow { peer: tunnel.peer.clone(), source: tunnel.address.ip(), destination };
-    let client = outcome.client.unwrap_or(tunnel.address);
-    outcome.dialled = Some(destination);
-    outcome.upstream = Some(destination);
-    outcome.cluster = Some(format!("inbound|{}||", destination.port()).into());
-    let facts = Facts {
-        pod: pod.uid.clone(),
-        direction: Direction::Inbound,
-        client,
-        destination,
-        flow: Some(flow.clone()),
-    };
-    let registration = worker.live.register(facts, outcome.meter());
-    let snapshot = worker.snapshot();
-    let local = worker.rules.of(&pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
-    let local = &*local;
-    outcome.classify(labels(&snapshot, local, &flow));
-    let permit = authorize_opaque(&snapshot, local, &flow)?;
-    let dialling = pin!(dial::application(&worker.network, &worker.limits, pod, permit, client));
-    let socket = registration.run(dialling).await?;
-    Ok((socket, registration))
+impl Door for Stream {
+    fn open(mut self) -> Result<Wire, Failure> {
+        let send = answer(&mut self.respond, StatusCode::OK, false).ok_or(Reason::ClientReset)?;
+        Ok(Wire::Tunnel(TunnelStream::new(send, self.receive, None)))
+    }
+
+    fn refuse(mut self, reason: Reason) {
+        answer(&mut self.respond, status(reason), true);
+    }
 }
 
 /// What an inbound connection is counted under at its destination.

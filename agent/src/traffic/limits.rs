@@ -53,6 +53,8 @@ pub struct Limits {
     pub http_idle: Duration,
     /// How long the other direction may be silent once one has finished.
     pub half_closed_idle: Duration,
+    /// How long a client has to show that it speaks HTTP, where policies ask something of requests and the port says nothing.
+    pub first_bytes: Duration,
     /// How long a tunnel without streams is kept by the side that opened it. The other side waits twice as long.
     pub tunnel_idle: Duration,
     /// Between two looks at idle tunnels and long-lived connections' byte counts.
@@ -78,6 +80,7 @@ impl Default for Limits {
             http_head: Duration::from_secs(15),
             http_idle: Duration::from_secs(3600),
             half_closed_idle: Duration::from_secs(300),
+            first_bytes: Duration::from_secs(5),
             tunnel_idle: Duration::from_secs(180),
             sweep: Duration::from_secs(5),
             drain: Duration::from_secs(30),

@@ -9,9 +9,11 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use heddle_core::authorize::{Flow, Peer, authorize_opaque};
+use heddle_core::authorize::{Flow, Peer, authorize, authorize_opaque, authorize_request};
 use heddle_core::names::PodUid;
+use heddle_core::policy::RequestFacts;
 use heddle_core::snapshot::Snapshot;
+use heddle_core::workload::LocalWorkload;
 use prometheus::IntGauge;
 
 use crate::telemetry::{Direction, Failure, Meter, Reason};
@@ -52,9 +54,35 @@ pub struct Facts {
     pub flow: Option<Flow>,
 }
 
+/// What a connection carries, as far as that is known.
+#[derive(Debug, Default)]
+enum Carries {
+    /// It was not seen yet.
+    #[default]
+    Unknown,
+    /// Bytes.
+    Opaque,
+    /// Requests, each judged when it comes.
+    Requests,
+    /// What one request asked to switch to.
+    Switched(Asked),
+}
+
+/// What a request was judged by, to be judged again.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its method.
+    pub method: Box<str>,
+    /// Its canonical path.
+    pub path: Box<str>,
+    /// Its authority.
+    pub host: Box<str>,
+}
+
 #[derive(Debug)]
 struct Entry {
     facts: Facts,
+    carries: RefCell<Carries>,
     meter: Rc<Meter>,
     started: Instant,
     closing: Cell<Option<Reason>>,
@@ -81,6 +109,7 @@ impl LiveTable {
         let id = self.next.replace(self.next.get() + 1);
         let entry = Rc::new(Entry {
             facts,
+            carries: RefCell::default(),
             meter: meter.clone(),
             started: Instant::now(),
             closing: Cell::default(),
@@ -98,7 +127,7 @@ impl LiveTable {
             let Some(flow) = &entry.facts.flow else { continue };
             let allowed = snapshot
                 .local(&entry.facts.pod)
-                .is_some_and(|local| !local.enrolled || authorize_opaque(snapshot, local, flow).is_ok());
+                .is_some_and(|local| !local.enrolled || entry.may_stay(snapshot, local, flow));
             if !allowed {
                 entry.close(Reason::Revoked);
             }
@@ -139,6 +168,17 @@ impl LiveTable {
 }
 
 impl Entry {
+    fn may_stay(&self, snapshot: &Snapshot, local: &LocalWorkload, flow: &Flow) -> bool {
+        match &*self.carries.borrow() {
+            Carries::Unknown | Carries::Requests => authorize(snapshot, local, flow).is_ok(),
+            Carries::Opaque => authorize_opaque(snapshot, local, flow).is_ok(),
+            Carries::Switched(asked) => {
+                let asked = RequestFacts { method: &asked.method, path: &asked.path, host: &asked.host };
+                authorize_request(snapshot, local, flow, &asked).is_ok()
+            }
+        }
+    }
+
     fn close(&self, reason: Reason) {
         self.closing.set(Some(reason));
         let waker = self.waker.borrow_mut().take();
@@ -181,6 +221,21 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// It carries bytes. Say it before the newest snapshot is asked whether it may.
+    pub fn is_opaque(&self) {
+        *self.entry.carries.borrow_mut() = Carries::Opaque;
+    }
+
+    /// It carries requests, which are judged one by one.
+    pub fn has_requests(&self) {
+        *self.entry.carries.borrow_mut() = Carries::Requests;
+    }
+
+    /// A request that was permitted has switched it to another protocol.
+    pub fn has_switched(&self, asked: Asked) {
+        *self.entry.carries.borrow_mut() = Carries::Switched(asked);
+    }
+
     /// Goes on with `work` until it ends or the connection is to be closed.
     ///
     /// # Errors

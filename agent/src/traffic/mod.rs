@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! worker ─► accept ─┬─ 15001 ─► outbound ─► tunnel::pool ─► tunnel::client ═══╗ (or dial, in clear)
-//!                   ├─ 15008 ─► tunnel::server ─► inbound ─► dial ─► the app  ║
-//!                   └─ 15006 ─► plaintext ─────────────────► dial ─► the app  ╚═► another pod's 15008
+//!                   ├─ 15008 ─► tunnel::server ─► inbound ─┐                  ║
+//!                   └─ 15006 ─► plaintext ─────────────────┤                  ╚═► another pod's 15008
+//!                                                          └► arrival ─┬───────────────► dial ─► the app
+//!                                                                      └─► requests ───► dial ─► the app
 //!
 //! live: every connection, for revocation     copy: both ways, until both have ended
 //! ```
@@ -14,6 +16,7 @@
 
 pub mod accept;
 pub mod arena;
+mod arrival;
 pub mod command;
 pub mod copy;
 pub mod detect;
@@ -23,7 +26,9 @@ pub mod limits;
 pub mod live;
 pub mod network;
 pub mod outbound;
+mod peek;
 pub mod plaintext;
+mod requests;
 pub mod rules;
 pub mod served;
 pub mod socket;

@@ -1,20 +1,18 @@
 //! An inbound connection in clear, on port 15006: its identity is nobody's, and STRICT refuses it.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use heddle_core::authorize::{Flow, Peer, authorize_opaque};
+use heddle_core::authorize::{Flow, Peer};
 
-use super::copy::{self, Broken, Tally};
-use super::dial;
-use super::inbound::labels;
-use super::live::Facts;
+use super::arrival::{self, Arrival, Door};
+use super::copy::Broken;
 use super::network::PodNetwork;
 use super::socket::Socket;
 use super::tunnel::connect;
 use super::worker::Worker;
+use crate::http::Wire;
 use crate::pod::Pod;
 use crate::telemetry::{Direction, Failure, Outcome, Reason};
 
@@ -26,9 +24,9 @@ pub async fn serve<N: PodNetwork>(worker: Rc<Worker<N>>, pod: &Arc<Pod>, socket:
 }
 
 async fn proceed<N: PodNetwork>(
-    worker: &Worker<N>,
+    worker: &Rc<Worker<N>>,
     pod: &Arc<Pod>,
-    mut near: Socket,
+    near: Socket,
     client: SocketAddr,
     outcome: &mut Outcome,
 ) -> Result<(), Failure> {
@@ -38,38 +36,18 @@ async fn proceed<N: PodNetwork>(
     outcome.dialled = Some(destination);
     connect::check_destination(destination, &pod.addresses)
         .map_err(|bad| Failure::new(Reason::WrongDestination, &bad))?;
-    outcome.upstream = Some(destination);
-    outcome.cluster = Some(format!("inbound|{}||", destination.port()).into());
     let flow = Flow { peer: Peer::Plaintext, source: client.ip().to_canonical(), destination };
-    let facts = Facts {
-        pod: pod.uid.clone(),
-        direction: Direction::Plaintext,
-        client,
-        destination,
-        flow: Some(flow.clone()),
-    };
-    let registration = worker.live.register(facts, outcome.meter());
-    let snapshot = worker.snapshot();
-    let local = worker.rules.of(&pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
-    let local = &*local;
-    outcome.classify(labels(&snapshot, local, &flow));
-    let permit = authorize_opaque(&snapshot, local, &flow)?;
-    drop(snapshot);
-    let meter = outcome.meter();
-    let dialling = Box::pin(dial::application(&worker.network, &worker.limits, pod, permit, client));
-    let mut far = registration.run(dialling).await?;
-    {
-        let copying = pin!(async {
-            let idle = worker.limits.half_closed_idle;
-            copy::plain(&mut near, &mut far, &worker.arena, Tally::client(meter), idle)
-                .await
-                .map_err(|error| broken(&error))
-        });
-        registration.run(copying).await?;
+    let arrival = Arrival { pod: pod.clone(), direction: Direction::Plaintext, client, flow };
+    arrival::serve(worker, arrival, near, outcome).await
+}
+
+impl Door for Socket {
+    fn open(self) -> Result<Wire, Failure> {
+        Ok(Wire::Socket(self))
     }
-    far.finish();
-    near.finish();
-    Ok(())
+
+    /// Dropped, it is reset.
+    fn refuse(self, _reason: Reason) {}
 }
 
 /// The near socket is the client, the far one the server.

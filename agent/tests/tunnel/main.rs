@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authority;
+mod http;
 mod lifecycle;
 mod refusals;
+mod requests;
 mod world;
 
 use std::io::{Read, Write};
