@@ -2,13 +2,22 @@
 //! that are served.
 
 use heddle_core::identity::Identity;
+use heddle_core::store::MeshTraffic;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::diagnostic::{Code, Problem, Severity};
 use crate::manifest;
+use crate::normalised::{Context, written};
 use crate::object::Object;
+use crate::report::Notes;
+use crate::route::virtual_service::schema::HttpRetry;
 use crate::strict;
+use crate::upstream::destination_rule::schema::LocalityLbSetting;
+
+mod traffic;
+
+use traffic::{LogEncoding, PathNormalization};
 
 /// Namespace of the ConfigMap, and of everything of Heddle's own.
 pub const NAMESPACE: &str = "heddle-system";
@@ -16,26 +25,20 @@ pub const NAMESPACE: &str = "heddle-system";
 pub const NAME: &str = "heddle";
 /// Key of its data.
 pub const KEY: &str = "mesh";
+/// Label of Namespaces, Pods and Services, and field of the mesh configuration: where requests are seen.
+pub const L7_LABEL: &str = "heddle.dev/l7";
 /// Namespaces whose policies speak for the whole mesh, ours first.
 pub const ROOT_NAMESPACES: [&str; 2] = [NAMESPACE, "istio-system"];
 
 /// Fields of Istio's MeshConfig that are not served: they are named as such, not as misspelt.
 /// Source: Istio API `mesh/v1alpha1/config.proto`.
 const ISTIO_FIELDS: &[&str] = &[
-    "accessLogEncoding",
-    "accessLogFile",
-    "accessLogFormat",
     "ca",
     "caCertificates",
     "certificates",
     "configSources",
-    "connectTimeout",
     "defaultConfig",
-    "defaultDestinationRuleExportTo",
-    "defaultHttpRetryPolicy",
     "defaultProviders",
-    "defaultServiceExportTo",
-    "defaultVirtualServiceExportTo",
     "discoverySelectors",
     "dnsRefreshRate",
     "enableAutoMtls",
@@ -48,9 +51,7 @@ const ISTIO_FIELDS: &[&str] = &[
     "ingressControllerMode",
     "ingressSelector",
     "ingressService",
-    "localityLbSetting",
     "meshMTLS",
-    "pathNormalization",
     "protocolDetectionTimeout",
     "proxyHttpPort",
     "proxyInboundListenPort",
@@ -65,24 +66,44 @@ const ISTIO_FIELDS: &[&str] = &[
 ];
 
 /// What is served.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshConfig {
     /// Of every identity; `cluster.local` by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_domain: Option<String>,
     /// What happens to destinations outside the mesh.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
     /// When the agent reads HTTP.
-    #[serde(rename = "heddle.dev/l7", skip_serializing_if = "Option::is_none")]
     pub l7: Option<L7>,
     /// How pods of one node speak to each other.
-    #[serde(rename = "heddle.dev/same-node", skip_serializing_if = "Option::is_none")]
     pub same_node: Option<SameNode>,
     /// What carries the tunnel.
-    #[serde(rename = "heddle.dev/transport", skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    traffic: MeshTraffic,
+    defaults: Context,
+}
+
+written! {
+    /// The served fields as written.
+    WrittenMesh {
+        trust_domain: Option<String>,
+        outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+        #[serde(rename = "heddle.dev/l7")]
+        l7: Option<L7>,
+        #[serde(rename = "heddle.dev/same-node")]
+        same_node: Option<SameNode>,
+        #[serde(rename = "heddle.dev/transport")]
+        transport: Option<Transport>,
+        default_http_retry_policy: Option<HttpRetry>,
+        locality_lb_setting: Option<LocalityLbSetting>,
+        connect_timeout: Option<String>,
+        access_log_file: Option<String>,
+        access_log_encoding: Option<LogEncoding>,
+        access_log_format: Option<String>,
+        path_normalization: Option<PathNormalization>,
+        default_virtual_service_export_to: Vec<String>,
+        default_destination_rule_export_to: Vec<String>,
+        default_service_export_to: Vec<String>,
+    }
 }
 
 /// Istio's `MeshConfig.OutboundTrafficPolicy`.
@@ -142,18 +163,26 @@ impl MeshConfig {
             Ok(value) => value.unwrap_or_else(|| Value::Object(Map::new())),
             Err(problem) => return (None, vec![problem]),
         };
-        let mut problems = strict::schema::<Self>(&value);
+        let mut problems = strict::schema::<WrittenMesh>(&value);
         for problem in &mut problems {
             soften(&value, problem);
         }
         problems.extend(without_effect(&value));
+        let mut notes = Notes::default();
+        let config = WrittenMesh::deserialize(&value).ok().map(|written| Self::of(written, &mut notes));
+        problems.extend(notes.finish());
         let trust_domain = value.get("trustDomain").and_then(Value::as_str);
         if let Some(error) = trust_domain.and_then(|name| Identity::new(name, "a", "a").err()) {
             problems.push(Problem::schema("trustDomain", error.to_string()));
         }
         let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
-        let config = if refused { None } else { Self::deserialize(&value).ok() };
-        (config, problems)
+        (config.filter(|_| !refused), problems)
+    }
+
+    fn of(written: WrittenMesh, notes: &mut Notes) -> Self {
+        let (traffic, defaults) = traffic::read(&written, notes);
+        let WrittenMesh { trust_domain, outbound_traffic_policy, l7, same_node, transport, .. } = written;
+        Self { trust_domain, outbound_traffic_policy, l7, same_node, transport, traffic, defaults }
     }
 
     /// The mesh's trust domain.
@@ -198,8 +227,7 @@ fn soften(value: &Value, problem: &mut Problem) {
 
 /// Values that are known and not served yet.
 fn without_effect(value: &Value) -> Vec<Problem> {
-    let rows =
-        [("heddle.dev/l7", "auto"), ("heddle.dev/same-node", "tunnel"), ("heddle.dev/transport", "hbone")];
+    let rows = [("heddle.dev/same-node", "tunnel"), ("heddle.dev/transport", "hbone")];
     let other = rows.iter().filter_map(|(field, served)| {
         let written = value.get(field)?.as_str().filter(|written| written != served)?;
         let message = format!("{written:?} is not served yet: {served:?} is in force");
@@ -221,6 +249,32 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.trust_domain(), "example.org");
         assert!(config.registry_only());
+    }
+
+    #[test]
+    fn defaults_of_traffic_are_read_and_checked() {
+        let text = "defaultHttpRetryPolicy: {attempts: 3, retryOn: 5xx}\nlocalityLbSetting: {failover: [{from: a, to: b}]}\nconnectTimeout: 2s\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\naccessLogFormat: '%START_TIME%'\npathNormalization: {normalization: MERGE_SLASHES}\nheddle.dev/l7: rules\ndefaultVirtualServiceExportTo: ['.']\n";
+        let (config, problems) = MeshConfig::parse(text);
+        assert_eq!(problems, []);
+        let config = config.unwrap();
+        let traffic = config.traffic();
+        assert_eq!(traffic.retries.unwrap().attempts, 3);
+        assert_eq!(traffic.connect_timeout, Some(std::time::Duration::from_secs(2)));
+        assert!(traffic.access_log_json && traffic.locality.is_some());
+        assert_eq!(traffic.path_normalization.as_deref(), Some("MERGE_SLASHES"));
+        assert_eq!(config.l7, Some(L7::Rules));
+        assert_eq!(config.context("cluster.local").virtual_service_export_to, ["."]);
+        for (text, path) in [
+            ("connectTimeout: 2", "connectTimeout"),
+            ("defaultHttpRetryPolicy: {retryOn: x}", "defaultHttpRetryPolicy.attempts"),
+            ("pathNormalization: {normalization: MERGE}", "pathNormalization.normalization"),
+            ("accessLogEncoding: json", "accessLogEncoding"),
+            ("heddle.dev/l7: always", "[\"heddle.dev/l7\"]"),
+        ] {
+            let (config, problems) = MeshConfig::parse(text);
+            assert!(config.is_none(), "{text}");
+            assert_eq!(problems[0].path, path, "{problems:?}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ macro_rules! written {
 pub(crate) use written;
 
 /// What an object's meaning depends on beside itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
     /// `cluster.local`.
     pub cluster_domain: String,

@@ -2,7 +2,9 @@
 //!
 //! Source: Kubernetes `pkg/apis/core/validation` and `pkg/apis/apps/validation`, the rules that people meet.
 
-use crate::diagnostic::Problem;
+use crate::diagnostic::{Code, Problem};
+use crate::enrolment;
+use crate::mesh;
 use crate::names;
 use crate::object::Object;
 
@@ -67,5 +69,22 @@ fn metadata(object: &Object, metadata: &Look<'_>, problems: &mut Vec<Problem>) {
 fn labels(labels: &Look<'_>, problems: &mut Vec<Problem>) {
     for label in labels.fields() {
         names::check_label(labels.path(), label.key(), label.text(), problems);
+        mode(&label, problems);
+    }
+}
+
+/// Our own labels have few values; with another one they count as not there.
+fn mode(label: &Look<'_>, problems: &mut Vec<Problem>) {
+    let allowed: &[&str] = match label.key() {
+        mesh::L7_LABEL => &["auto", "rules", "never"],
+        enrolment::MESH => &["enabled", "disabled"],
+        _ => return,
+    };
+    if let Some(text) = label.text().filter(|text| !allowed.contains(text)) {
+        let message = format!(
+            "{text:?} means nothing here, and the label counts as not there: write {}",
+            allowed.join(", ")
+        );
+        problems.push(Problem::warning(Code::SchemaWarning, label.path(), message));
     }
 }

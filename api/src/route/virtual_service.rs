@@ -28,7 +28,7 @@ pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use actions::conditions;
+pub(crate) use actions::retries;
 pub(crate) use matches::is_header_name;
 
 /// What the parts of an object need to know of the whole.

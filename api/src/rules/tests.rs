@@ -140,3 +140,19 @@ fn addresses_of_a_slice_are_of_its_family() {
         "addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}, {"addresses": ["10.0.0.1"]}]});
     assert_eq!(errors(&slice), ["endpoints[1].addresses[0]"]);
 }
+
+#[test]
+fn our_labels_have_few_values() {
+    let object = |value: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: a, labels: {{heddle.dev/l7: {value}}}}}\n"
+        );
+        manifest::parse("f", &text).diagnostics
+    };
+    for value in ["auto", "rules", "never"] {
+        assert_eq!(object(value), []);
+    }
+    let found = object("allways");
+    assert_eq!((found[0].code.text(), found[0].is_error()), ("IST0133", false));
+    assert!(found[0].message.contains("auto, rules, never"), "{found:?}");
+}

@@ -159,7 +159,7 @@ fn references(pattern: &str, substitution: &str, at: &At<'_>, notes: &mut Notes)
     }
 }
 
-pub(super) fn retries(written: &HttpRetry, at: &At<'_>, notes: &mut Notes) -> Retries {
+pub(crate) fn retries(written: &HttpRetry, at: &At<'_>, notes: &mut Notes) -> Retries {
     let attempts_at = at.field("attempts");
     let attempts = written.attempts.unwrap_or(0);
     if !(0..=i64::from(i32::MAX)).contains(&attempts) {
@@ -183,7 +183,7 @@ pub(super) fn retries(written: &HttpRetry, at: &At<'_>, notes: &mut Notes) -> Re
 }
 
 /// `retryOn`: conditions and status codes, by comma.
-pub(crate) fn conditions(written: &str, at: &At<'_>, notes: &mut Notes) {
+fn conditions(written: &str, at: &At<'_>, notes: &mut Notes) {
     if written.is_empty() {
         return;
     }
