@@ -16,6 +16,16 @@ pub enum MtlsMode {
     Strict,
 }
 
+/// Names of the policies that STRICT is sent as to receivers that know policies only, without their namespace; of the
+/// second the object's name follows. Istio's.
+const CONVERTED: [&str; 2] = ["istio_converted_static_strict", "converted_peer_authentication_"];
+
+/// Whether a policy of this name (`<namespace>/<name>`) stands for STRICT.
+pub fn is_strict(policy: &str) -> bool {
+    let own = policy.rsplit('/').next().unwrap_or(policy);
+    CONVERTED.iter().any(|known| own.starts_with(known))
+}
+
 /// The mode of every port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MtlsPolicy {

@@ -71,8 +71,12 @@ impl Snapshot {
     }
     /// Endpoints of a service, in the order of their keys.
     pub fn endpoints(&self, key: &ServiceKey) -> impl Iterator<Item = &Arc<Workload>> {
-        let uids = self.workloads.endpoints.get(key).into_iter().flatten();
+        let uids = self.workloads.endpoints.get(key).into_iter().flat_map(|members| &members.uids);
         uids.filter_map(|uid| self.workloads.by_uid.get(uid))
+    }
+    /// Changes whenever an endpoint of a service comes, goes or changes; 0: it has none.
+    pub fn endpoints_version(&self, key: &ServiceKey) -> u64 {
+        self.workloads.endpoints.get(key).map_or(0, |members| members.version)
     }
     /// A policy by name.
     pub fn policy(&self, name: &PolicyName) -> Option<&Arc<Policy>> {
@@ -94,7 +98,7 @@ impl Snapshot {
     pub fn destinations(&self) -> &Destinations {
         &self.destinations
     }
-    /// Whether clusters come out the same from both: nothing that they are made of has changed.
+    /// Whether every cluster comes out the same from both; [`crate::upstream::Cluster::is_current`] says it of one.
     pub fn same_upstreams(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.workloads, &other.workloads)
             && Arc::ptr_eq(&self.services, &other.services)

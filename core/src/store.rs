@@ -87,7 +87,17 @@ pub struct Workloads {
     pub(crate) by_address: Claims<Workload>,
     /// Endpoints of each service, whether or not the service is known yet; ordered, so that a number picks the same
     /// endpoint of the same set whatever came before.
-    pub(crate) endpoints: HashMap<ServiceKey, BTreeSet<WorkloadUid>>,
+    pub(crate) endpoints: HashMap<ServiceKey, Members>,
+    /// Counts changes of any of these.
+    changes: u64,
+}
+
+/// Endpoints of one service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Members {
+    pub(crate) uids: BTreeSet<WorkloadUid>,
+    /// Changes whenever one comes, goes or changes.
+    pub(crate) version: u64,
 }
 
 /// Services by key and by address.
@@ -108,6 +118,9 @@ impl Store {
 
     /// Adds or replaces a workload. Of two that claim one address, the later has it.
     pub fn put_workload(&mut self, workload: Workload) {
+        if self.workloads.by_uid.get(&workload.uid).is_some_and(|known| **known == workload) {
+            return;
+        }
         let tables = Arc::make_mut(&mut self.workloads);
         let workload = Arc::new(workload);
         let same = |other: &Workload| other.uid == workload.uid;
@@ -121,7 +134,10 @@ impl Store {
             tables.by_address.claim(address, &workload, same);
         }
         for (service, _) in &workload.services {
-            tables.endpoints.entry(service.clone()).or_default().insert(workload.uid.clone());
+            tables.changes += 1;
+            let members = tables.endpoints.entry(service.clone()).or_default();
+            members.version = tables.changes;
+            members.uids.insert(workload.uid.clone());
         }
     }
 
@@ -261,9 +277,11 @@ fn makes_routes(object: &TrafficObject) -> bool {
 impl Workloads {
     fn leave_services(&mut self, workload: &Workload) {
         for (service, _) in &workload.services {
-            if let Some(set) = self.endpoints.get_mut(service) {
-                set.remove(&workload.uid);
-                if set.is_empty() {
+            self.changes += 1;
+            if let Some(members) = self.endpoints.get_mut(service) {
+                members.version = self.changes;
+                members.uids.remove(&workload.uid);
+                if members.uids.is_empty() {
                     self.endpoints.remove(service);
                 }
             }

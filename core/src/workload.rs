@@ -43,7 +43,7 @@ pub struct Workload {
     pub workload_name: Arc<str>,
     /// Services that it is an endpoint of, with (service port, target port).
     pub services: Box<[(ServiceKey, Box<[PortMapping]>)]>,
-    /// Every policy that applies to it.
+    /// Every policy that applies to it, and those that STRICT is sent as.
     pub policies: Box<[PolicyName]>,
     /// False: it takes no new connections by way of a service.
     pub healthy: bool,
@@ -107,6 +107,8 @@ pub struct Service {
     pub l7: Option<L7Mode>,
     /// Namespaces whose pods see it by name.
     pub export_to: ExportTo,
+    /// Endpoints that are not ready serve while none is (`publishNotReadyAddresses`).
+    pub unready: bool,
 }
 
 /// A pod of this node, as the controller wants it.

@@ -59,6 +59,7 @@ fn service(key: &str, addresses: &[&str], ports: &[u16]) -> Service {
             .map(|port| PortMapping { service_port: *port, target_port: 0, protocol: Protocol::Unknown })
             .collect(),
         l7: None,
+        unready: false,
         export_to: Default::default(),
     }
 }

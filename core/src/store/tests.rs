@@ -82,6 +82,7 @@ fn service(number: u8, addresses: &[u8]) -> Service {
         addresses: addresses.iter().copied().map(address).collect(),
         ports: Box::new([]),
         l7: None,
+        unready: false,
         export_to: Default::default(),
     }
 }

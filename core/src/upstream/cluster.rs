@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::names::PolicyName;
 use crate::object::ObjectRef;
+use crate::policy::Policy;
 use crate::snapshot::Snapshot;
 use crate::store::{MeshFacts, Workloads};
+use crate::upstream::destinations::Destinations;
 use crate::upstream::endpoint::{Client, Endpoint, Excluded, Exclusion, Transport};
 use crate::upstream::locality::{self, LocalityShare};
 use crate::upstream::members::Members;
 use crate::upstream::model::{
-    Algorithm, Locality, Protocol, Resolution, ServiceEntry, Subset, TrafficPolicy,
+    Algorithm, Locality, Protocol, Resolution, ServiceEntry, Subset, TlsMode, TrafficPolicy,
 };
 use crate::upstream::rules::MergedRule;
 use crate::upstream::transport::Transports;
@@ -103,12 +106,25 @@ pub struct Cluster {
     pub names: Vec<Box<str>>,
     /// What [`Cluster::as_dialled`] looks at.
     dialled: Option<Dialled>,
+    basis: Basis,
+}
+
+/// What a cluster was made from. Weak: one that nobody uses any more must not keep the tables of its day.
+#[derive(Clone, Debug)]
+struct Basis {
+    namespace: Box<str>,
+    destinations: Weak<Destinations>,
+    mesh: Weak<MeshFacts>,
+    /// Of the service's endpoints.
+    members: u64,
+    workloads: Weak<Workloads>,
+    policies: Weak<HashMap<PolicyName, Arc<Policy>>>,
 }
 
 /// Who has which address, for clusters that go by what was dialled.
 #[derive(Clone, Debug)]
 struct Dialled {
-    workloads: Arc<Workloads>,
+    workloads: Weak<Workloads>,
     mesh: Arc<MeshFacts>,
     transports: Transports,
     positions: HashMap<SocketAddr, usize>,
@@ -119,7 +135,7 @@ impl Cluster {
     /// far as they are known yet.
     pub fn build(snapshot: &Snapshot, client: &Client<'_>, key: &ClusterKey, resolved: &Resolved) -> Self {
         let found = Found::look_up(snapshot, client, key);
-        let mut cluster = found.start(snapshot, key);
+        let mut cluster = found.start(snapshot, client, key);
         if cluster.missing_subset {
             let name = cluster.key.subset.clone().unwrap_or_default();
             let why = Exclusion::NoSubset(name.as_ref().to_owned());
@@ -130,17 +146,17 @@ impl Cluster {
         let transports = Transports::new(snapshot, &cluster.policy, cluster.external, names);
         let mut members =
             Members::new(snapshot, &transports, key.port, found.subset.map(|subset| &subset.labels));
-        if let Some(service) = found.service {
-            members.add_workloads(&service.key, client);
-        }
         if let Some(entry) = found.entry {
             members.add_entry(entry, &key.host, resolved);
+        }
+        if let Some(service) = found.service {
+            members.add_workloads(service, client);
         }
         let Members { endpoints, excluded, names, .. } = members;
         (cluster.excluded, cluster.names) = (excluded, names);
         cluster.settle(endpoints, client, snapshot.mesh().traffic.locality.as_ref());
         if cluster.discovery == Discovery::OriginalDst {
-            let (workloads, mesh) = (Arc::clone(&snapshot.workloads), Arc::clone(&snapshot.mesh));
+            let (workloads, mesh) = (Arc::downgrade(&snapshot.workloads), Arc::clone(&snapshot.mesh));
             let positions =
                 cluster.endpoints.iter().enumerate().map(|(at, it)| (canonical(it.address), at)).collect();
             cluster.dialled = Some(Dialled { workloads, mesh, transports, positions });
@@ -163,6 +179,23 @@ impl Cluster {
         self.excluded.extend(left.into_iter().map(excluded));
         self.shares = shares;
         self.endpoints = endpoints.into_iter().map(Arc::new).collect();
+    }
+
+    /// Whether it would come out the same for the same client now: nothing that it is made of has changed. Cheap, so that
+    /// it can be asked for each request; answers of DNS do not count here.
+    pub fn is_current(&self, snapshot: &Snapshot) -> bool {
+        let basis = &self.basis;
+        let service = snapshot.service_named(&self.key.host, &basis.namespace);
+        let members = || service.map_or(0, |service| snapshot.endpoints_version(&service.key));
+        // What looks further than the service's own endpoints.
+        let far = self.entry.is_some() || self.dialled.is_some();
+        let plaintext = self.policy.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Disable);
+        std::ptr::eq(basis.destinations.as_ptr(), Arc::as_ptr(&snapshot.destinations))
+            && std::ptr::eq(basis.mesh.as_ptr(), Arc::as_ptr(&snapshot.mesh))
+            && service.map(Arc::as_ptr) == self.service.as_ref().map(Arc::as_ptr)
+            && members() == basis.members
+            && (!far || std::ptr::eq(basis.workloads.as_ptr(), Arc::as_ptr(&snapshot.workloads)))
+            && (!(far || plaintext) || std::ptr::eq(basis.policies.as_ptr(), Arc::as_ptr(&snapshot.policies)))
     }
 
     /// Whether the host and the subset are there at all; where not, requests are answered 503 `NC`.
@@ -198,9 +231,12 @@ impl Cluster {
         if let Some(at) = positions.get(&address) {
             return Some((Some(*at), Arc::clone(&self.endpoints[*at])));
         }
-        let workload = workloads.by_address.get(ip);
+        // The tables of the day are gone: ask again with a cluster of today, and guess nothing.
+        let workloads = workloads.upgrade();
+        let workload = workloads.as_ref().and_then(|workloads| workloads.by_address.get(ip));
         let inside = || mesh.cluster_ranges.iter().any(|range| range.contains(ip));
         let transport = match workload {
+            None if workloads.is_none() => Transport::Refused("the cluster is out of date".into()),
             None if inside() => {
                 Transport::Refused("inside the cluster's ranges, and nobody has announced it".into())
             }
@@ -243,7 +279,7 @@ impl<'a> Found<'a> {
     }
 
     /// A cluster without endpoints.
-    fn start(&self, snapshot: &Snapshot, key: &ClusterKey) -> Cluster {
+    fn start(&self, snapshot: &Snapshot, client: &Client<'_>, key: &ClusterKey) -> Cluster {
         let policy = self.merged.map(|merged| merged.policy(key.port, self.subset)).unwrap_or_default();
         let own_timeout = policy.connection_pool.as_ref().and_then(|pool| pool.connect_timeout);
         let service = self.service.map(|service| &**service);
@@ -266,6 +302,14 @@ impl<'a> Found<'a> {
             names: Vec::new(),
             policy: Arc::new(policy),
             dialled: None,
+            basis: Basis {
+                namespace: client.namespace.into(),
+                destinations: Arc::downgrade(&snapshot.destinations),
+                mesh: Arc::downgrade(&snapshot.mesh),
+                members: self.service.map_or(0, |service| snapshot.endpoints_version(&service.key)),
+                workloads: Arc::downgrade(&snapshot.workloads),
+                policies: Arc::downgrade(&snapshot.policies),
+            },
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,10 @@ pub struct Ejection {
 pub struct Health {
     /// Thresholds by [`Signal`]; 0: never.
     thresholds: [AtomicU32; 3],
-    /// 1: local errors count apart.
-    split: AtomicU32,
+    /// Somebody asked for outlier detection.
+    enabled: AtomicBool,
+    /// Local errors count apart.
+    split: AtomicBool,
     /// Of endpoints set aside now.
     ejected: AtomicU32,
     /// Of failures that would have ejected beyond the percentage.
@@ -80,7 +82,8 @@ impl Health {
         for (threshold, value) in self.thresholds.iter().zip(thresholds) {
             threshold.store(value, Ordering::Relaxed);
         }
-        self.split.store(policy.is_some_and(|policy| policy.split_local_origin).into(), Ordering::Relaxed);
+        self.split.store(policy.is_some_and(|policy| policy.split_local_origin), Ordering::Relaxed);
+        self.enabled.store(policy.is_some(), Ordering::Relaxed);
         let rules = policy.map(Rules::of);
         let mut table = self.table();
         if table.rules != rules {
@@ -139,7 +142,13 @@ impl Health {
 
     /// Says what came of a try.
     pub fn report(&self, host: &Host, seen: Seen, now: Instant) {
-        let split = self.split.load(Ordering::Relaxed) == 1;
+        match seen {
+            // Where somebody asked for outlier detection, that alone decides.
+            Seen::ConnectFailed if !self.enabled.load(Ordering::Relaxed) => host.rest(true, now),
+            Seen::ConnectFailed | Seen::Reset | Seen::Timeout => {}
+            Seen::Status(_) | Seen::Grpc(..) | Seen::Connected => host.rest(false, now),
+        }
+        let split = self.split.load(Ordering::Relaxed);
         let reached = host.count(seen, split, &self.thresholds);
         for signal in reached.into_iter().flatten() {
             self.eject(host, signal, now);

@@ -1,11 +1,15 @@
 //! What is known of one endpoint, shared by all workers.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::upstream::health::Ejection;
+
+/// After the first refusal; doubled with each further one, so many times.
+const REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: u32 = 3;
 
 /// What came of one try at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,10 @@ pub struct Host {
     active: AtomicU32,
     ejected: AtomicBool,
     counts: [AtomicU32; 3],
+    /// Nanoseconds after it joined; until then it rests.
+    rests_until: AtomicU64,
+    /// Connections that failed in a row.
+    refusals: AtomicU32,
     detail: Mutex<Detail>,
 }
 
@@ -73,6 +81,8 @@ impl Host {
             active: AtomicU32::new(0),
             ejected: AtomicBool::new(false),
             counts: Default::default(),
+            rests_until: AtomicU64::new(0),
+            refusals: AtomicU32::new(0),
             detail: Mutex::default(),
         }
     }
@@ -95,6 +105,25 @@ impl Host {
     /// Whether it is set aside.
     pub fn is_ejected(&self) -> bool {
         self.ejected.load(Ordering::Relaxed)
+    }
+
+    /// Whether it refused a connection a moment ago: it is passed over while others are left. This is not Istio's: where
+    /// nobody asked for outlier detection, it keeps requests from a pod that is going before the control plane says so.
+    pub fn is_resting(&self, now: Instant) -> bool {
+        let until = self.rests_until.load(Ordering::Relaxed);
+        until != 0 && now.saturating_duration_since(self.joined) < Duration::from_nanos(until)
+    }
+
+    /// A connection failed, or one was made.
+    pub(super) fn rest(&self, failed: bool, now: Instant) {
+        if failed {
+            let times = self.refusals.fetch_add(1, Ordering::Relaxed).min(LONGEST_REST);
+            let until = now.saturating_duration_since(self.joined) + REST * (1 << times);
+            self.rests_until.store(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        } else if self.rests_until.load(Ordering::Relaxed) != 0 {
+            self.rests_until.store(0, Ordering::Relaxed);
+            self.refusals.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The ejection under way.

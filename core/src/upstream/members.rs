@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::names::ServiceKey;
 use crate::object::Labels;
 use crate::snapshot::Snapshot;
 use crate::upstream::cluster::Resolved;
@@ -12,7 +11,7 @@ use crate::upstream::endpoint::{Client, Endpoint, Excluded, Exclusion};
 use crate::upstream::locality::Place;
 use crate::upstream::model::{EntryEndpoint, EntryPort, Resolution, ServiceEntry};
 use crate::upstream::transport::Transports;
-use crate::workload::Workload;
+use crate::workload::{Service, Workload};
 
 /// Endpoints while they are gathered.
 #[derive(Debug)]
@@ -28,6 +27,8 @@ pub(crate) struct Members<'a> {
     /// Names to be resolved.
     pub(crate) names: Vec<Box<str>>,
     taken: HashSet<SocketAddr>,
+    /// Addresses that the entry lists.
+    listed: HashSet<IpAddr>,
 }
 
 /// An endpoint before anything is decided about it.
@@ -56,23 +57,36 @@ impl<'a> Members<'a> {
             excluded: Vec::new(),
             names: Vec::new(),
             taken: HashSet::new(),
+            listed: HashSet::new(),
         }
     }
 
-    /// Workloads of a service.
-    pub(crate) fn add_workloads(&mut self, service: &ServiceKey, client: &Client<'_>) {
-        for workload in self.snapshot.endpoints(service) {
+    /// Workloads of a service, less those that an entry lists: they stand there with the labels that it gives them.
+    pub(crate) fn add_workloads(&mut self, service: &Service, client: &Client<'_>) {
+        self.add_ready(service, client, true);
+        if self.endpoints.is_empty() && service.unready {
+            self.excluded.retain(|excluded| excluded.why != Exclusion::Unhealthy);
+            self.add_ready(service, client, false);
+        }
+    }
+
+    fn add_ready(&mut self, service: &Service, client: &Client<'_>, ready: bool) {
+        let service = &service.key;
+        for workload in self.snapshot.endpoints(service).filter(|workload| ready || !workload.healthy) {
             let ports = workload.services.iter().find(|(key, _)| key == service).map(|(_, ports)| ports);
             let port = ports.and_then(|ports| ports.iter().find(|port| port.service_port == self.port));
             let speaks = |ip: &&IpAddr| client.addresses.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
             let shared = workload.addresses.iter().find(speaks);
             let Some(ip) = shared.or(workload.addresses.first()) else { continue };
+            if workload.addresses.iter().any(|ip| self.listed.contains(ip)) {
+                continue;
+            }
             let Some(target) = port.map(|port| port.target_port).filter(|target| *target != 0) else {
                 self.exclude(&workload.name, None, Exclusion::NoPort(self.port));
                 continue;
             };
             let address = SocketAddr::new(*ip, target);
-            if !workload.healthy {
+            if ready && !workload.healthy {
                 self.exclude(&workload.name, Some(address), Exclusion::Unhealthy);
                 continue;
             }
@@ -145,7 +159,15 @@ impl<'a> Members<'a> {
     }
 
     fn add_listed(&mut self, address: SocketAddr, labels: &'a Labels, locality: Place, weight: u32) {
+        self.listed.insert(address.ip());
         let workload = self.snapshot.workload_at(address.ip());
+        if let Some(workload) = workload.filter(|workload| !workload.healthy) {
+            self.exclude(&workload.name, Some(address), Exclusion::Unhealthy);
+            return;
+        }
+        let unknown = locality.iter().all(|part| part.is_empty());
+        let own = workload.filter(|_| unknown).map(|workload| workload.locality.clone());
+        let locality = own.unwrap_or(locality);
         self.add(&Candidate { workload, address, labels, locality, weight, listed: true });
     }
 
@@ -159,7 +181,7 @@ impl<'a> Members<'a> {
             self.exclude(&name, Some(address), why);
             return;
         }
-        // A workload that an entry lists too is one endpoint.
+        // What is listed twice is one endpoint.
         if !self.taken.insert(address) {
             return;
         }

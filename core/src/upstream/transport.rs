@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::mtls::is_strict;
 use crate::names::PolicyName;
 use crate::policy::Policy;
 use crate::snapshot::Snapshot;
 use crate::upstream::endpoint::{TlsOrigination, Transport};
 use crate::upstream::model::{ClientTls, TlsMode, TrafficPolicy};
 use crate::workload::Workload;
-
-/// Names of the policies that STRICT is sent as, without their namespace (`PeerAuthentication`, converted).
-const STRICT: [&str; 2] = ["istio_converted_static_strict", "converted_peer_authentication_"];
 
 /// Decides for the endpoints of one cluster.
 #[derive(Clone, Debug)]
@@ -72,11 +70,7 @@ impl Transports {
 
     /// Whether the receiver takes nothing but the tunnel there. What is not known counts as a yes.
     fn strict(&self, workload: &Workload, port: u16) -> bool {
-        let converted = |name: &str| {
-            let own = name.rsplit('/').next().unwrap_or(name);
-            STRICT.iter().any(|prefix| own.starts_with(prefix))
-        };
-        workload.policies.iter().filter(|name| converted(name.as_str())).any(|name| {
+        workload.policies.iter().filter(|name| is_strict(name.as_str())).any(|name| {
             let Some(policy) = self.policies.get(name) else { return true };
             let mut matches =
                 policy.rules.iter().flat_map(|rule| &rule.clauses).flat_map(|clause| &clause.matches);

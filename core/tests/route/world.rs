@@ -51,6 +51,7 @@ pub(crate) fn service(name: &str, namespace: &str, ports: &[u16]) -> Service {
         addresses: Box::default(),
         ports: ports.iter().map(port).collect(),
         l7: None,
+        unready: false,
         export_to: ExportTo::All,
     }
 }

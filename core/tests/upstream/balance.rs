@@ -1,7 +1,6 @@
-//! Which endpoint is chosen.
+//! Which endpoint is chosen, among those of one place that are well.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,70 +11,7 @@ use heddle_core::workload::Workload;
 
 use crate::world::*;
 
-/// Numbers that look random, and are the same in each run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 ^ (self.0 >> 29)).wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-}
-
-fn built(pods: impl IntoIterator<Item = Workload>, policy: TrafficPolicy) -> Arc<Cluster> {
-    let snapshot = world(pods, vec![rule("n/r", WEB, policy)]);
-    Arc::new(cluster_for(&snapshot, "c", "eu/a/1", &[], &ClusterKey::new(WEB, 80)))
-}
-
-fn balancer(pods: impl IntoIterator<Item = Workload>, policy: TrafficPolicy, now: Instant) -> Balancer {
-    let state = Arc::new(ClusterState::default());
-    state.health.configure(policy.outlier_detection.as_ref());
-    Balancer::new(built(pods, policy), state, now)
-}
-
-fn at_random(numbers: &mut Numbers, now: Instant) -> PickContext<'static> {
-    PickContext { hash: None, random: numbers.next(), now, tried: &[], dialled: None }
-}
-
-/// How often each endpoint is chosen, by the last number of its address.
-fn counts(balancer: &Balancer, times: u32, now: Instant) -> BTreeMap<u8, u32> {
-    let mut numbers = Numbers(1);
-    let mut counts = BTreeMap::new();
-    for _ in 0..times {
-        let picked = balancer.pick(&at_random(&mut numbers, now)).unwrap();
-        *counts.entry(last(&picked.endpoint)).or_insert(0) += 1;
-    }
-    counts
-}
-
-fn last(endpoint: &Endpoint) -> u8 {
-    let SocketAddr::V4(address) = endpoint.address else { panic!("{endpoint:?}") };
-    address.ip().octets()[3]
-}
-
-fn weighing(weights: &[u32]) -> Vec<Workload> {
-    weights.iter().zip(1..).map(|(weight, number)| Workload { weight: *weight, ..pod(number, "") }).collect()
-}
-
-fn eject(balancer: &Balancer, number: u8, now: Instant) {
-    let index = balancer.cluster().endpoints.iter().position(|endpoint| last(endpoint) == number).unwrap();
-    (0..5).for_each(|_| balancer.state().health.report(balancer.host(index), Seen::Status(500), now));
-    assert!(balancer.host(index).is_ejected());
-}
-
-fn with_outliers(policy: TrafficPolicy, min_health: u32) -> TrafficPolicy {
-    let outliers = OutlierDetection {
-        max_ejection_percent: Some(100),
-        min_health_percent: Some(min_health),
-        ..OutlierDetection::default()
-    };
-    TrafficPolicy { outlier_detection: Some(outliers), ..policy }
-}
-
-fn near(found: u32, wanted: f64, slack: f64) -> bool {
-    (f64::from(found) - wanted).abs() <= wanted * slack
-}
-
+use crate::asking::*;
 #[test]
 fn turns_are_exact_by_weight() {
     let now = Instant::now();
@@ -145,23 +81,6 @@ fn least_request_evens_out_what_is_under_way() {
     }
     let active: Vec<u32> = (0..5).map(|index| balancer.host(index).active()).collect();
     assert!(active.iter().max().unwrap() - active.iter().min().unwrap() <= 4, "{active:?}");
-}
-
-fn hashing(ring: Ring) -> TrafficPolicy {
-    balanced(Algorithm::ConsistentHash { key: HashKey::SourceIp, ring })
-}
-
-fn owners(balancer: &Balancer, keys: u64, now: Instant) -> Vec<u8> {
-    let owner = |key: u64| {
-        let hash = Some(hash_key(&key.to_be_bytes()));
-        last(
-            &balancer
-                .pick(&PickContext { hash, random: 0, now, tried: &[], dialled: None })
-                .unwrap()
-                .endpoint,
-        )
-    };
-    (0..keys).map(owner).collect()
 }
 
 #[test]
@@ -249,121 +168,6 @@ fn whoever_was_tried_is_passed_over_until_nobody_else_is_left() {
 }
 
 #[test]
-fn those_set_aside_get_nothing_until_they_are_back_or_too_few_are_left() {
-    let now = Instant::now();
-    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random] {
-        let normal = balancer(weighing(&[1, 1, 1]), with_outliers(balanced(algorithm.clone()), 0), now);
-        eject(&normal, 1, now);
-        assert_eq!(counts(&normal, 300, now).keys().copied().collect::<Vec<_>>(), [2, 3]);
-        eject(&normal, 2, now);
-        eject(&normal, 3, now);
-        let context = at_random(&mut Numbers(1), now);
-        assert_eq!(normal.pick(&context).unwrap_err(), NoEndpoint::NoHealthy);
-        assert_eq!(counts(&normal, 300, now + Duration::from_secs(40)).len(), 3, "swept by choosing");
-        let panicking = balancer(weighing(&[1, 1, 1]), with_outliers(balanced(algorithm), 50), now);
-        eject(&panicking, 1, now);
-        assert_eq!(counts(&panicking, 300, now).len(), 2);
-        eject(&panicking, 2, now);
-        assert_eq!(counts(&panicking, 300, now).len(), 3, "a third is less than half");
-    }
-    let hashed = balancer(weighing(&[1, 1, 1]), with_outliers(hashing(Ring::Maglev(251)), 0), now);
-    let before = owners(&hashed, 3_000, now);
-    eject(&hashed, 1, now);
-    let after = owners(&hashed, 3_000, now);
-    assert!(after.iter().all(|owner| *owner != 1));
-    let strayed =
-        before.iter().zip(&after).filter(|(before, after)| **before != 1 && before != after).count();
-    assert!(strayed < 150, "{strayed} of others moved");
-}
-
-#[test]
-fn the_next_place_takes_what_the_first_cannot() {
-    let now = Instant::now();
-    let pods = || {
-        let near = (1..=10).map(|number| at("eu/a/1", pod(number, "")));
-        near.chain((11..=15).map(|number| at("us/a/1", pod(number, "")))).collect::<Vec<_>>()
-    };
-    let balancer = balancer(pods(), with_outliers(balanced(Algorithm::RoundRobin), 0), now);
-    let abroad = |found: &BTreeMap<u8, u32>| found.range(11..).map(|(_, count)| count).sum::<u32>();
-    assert_eq!(abroad(&counts(&balancer, 1_000, now)), 0);
-    (1..=2).for_each(|number| eject(&balancer, number, now));
-    assert_eq!(abroad(&counts(&balancer, 1_000, now)), 0, "80 % healthy is enough");
-    (3..=5).for_each(|number| eject(&balancer, number, now));
-    let found = counts(&balancer, 10_000, now);
-    assert!(near(abroad(&found), 3_000.0, 0.1), "70 % stay: {found:?}");
-    (6..=10).for_each(|number| eject(&balancer, number, now));
-    assert_eq!(abroad(&counts(&balancer, 1_000, now)), 1_000);
-    let told = balancer.explain(now);
-    assert_eq!(told.levels[0], LevelView { total: 10, healthy: 0, percent: 0, panic: false });
-    assert_eq!((told.endpoints[0].name.as_str(), told.endpoints[0].share), ("web-11", 20.0));
-    let tried = balancer
-        .cluster()
-        .endpoints
-        .iter()
-        .filter(|it| it.priority == 1)
-        .map(|it| it.address)
-        .collect::<Vec<_>>();
-    let context = PickContext { tried: &tried[1..], ..at_random(&mut Numbers(1), now) };
-    assert_eq!(balancer.pick(&context).unwrap().endpoint.address, tried[0]);
-}
-
-#[test]
-fn places_get_their_shares() {
-    let now = Instant::now();
-    let to = BTreeMap::from([("eu/a/*".to_owned(), 80), ("us/*".to_owned(), 20)]);
-    let locality = Locality { distribute: vec![("eu/*".to_owned(), to)], ..Locality::default() };
-    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random] {
-        let balancing = LoadBalancer { algorithm, locality: Some(locality.clone()), warmup: None };
-        let policy = TrafficPolicy { load_balancer: Some(balancing), ..TrafficPolicy::default() };
-        let pods = [
-            at("eu/a/1", pod(1, "")),
-            at("us/b/2", pod(2, "")),
-            at("us/b/2", pod(3, "")),
-            at("ap/a/1", pod(4, "")),
-        ];
-        let balancer = balancer(pods, with_outliers(policy, 0), now);
-        let found = counts(&balancer, 1_000, now);
-        assert!(found[&1].abs_diff(800) <= 1 && !found.contains_key(&4), "{found:?}");
-        eject(&balancer, 1, now);
-        assert_eq!(counts(&balancer, 1_000, now).keys().copied().collect::<Vec<_>>(), [2, 3]);
-    }
-}
-
-#[test]
-fn new_endpoints_are_eased_in() {
-    let start = Instant::now();
-    let warmup = Warmup { duration: Duration::from_secs(100), minimum_percent: 10.0, aggression: 1.0 };
-    let of = |algorithm, aggression| {
-        let warmup = Some(Warmup { aggression, ..warmup });
-        TrafficPolicy {
-            load_balancer: Some(LoadBalancer { algorithm, locality: None, warmup }),
-            ..TrafficPolicy::default()
-        }
-    };
-    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest] {
-        let mut balancer = balancer(weighing(&[1, 1]), of(algorithm.clone(), 1.0), start);
-        let later = start + Duration::from_secs(1_000);
-        balancer.update(built(weighing(&[1, 1, 1]), of(algorithm.clone(), 1.0)), later);
-        // The third has the part of a weight that this share of the requests shows.
-        let part = |after: u64| {
-            let now = later + Duration::from_secs(after);
-            let found = counts(&balancer, 5_000, now);
-            let share = f64::from(found[&3]) / 5_000.0;
-            2.0 * share / (1.0 - share)
-        };
-        for (after, wanted) in [(1, 0.1), (50, 0.5), (90, 0.9), (101, 1.0)] {
-            assert!((part(after) - wanted).abs() < 0.06, "{algorithm:?} after {after} s: {}", part(after));
-        }
-        let told = balancer.explain(later + Duration::from_secs(25));
-        let third = told.endpoints.iter().find(|view| view.name == "web-3").unwrap();
-        assert_eq!(third.warmup_percent, Some(25.0));
-        balancer.update(built(weighing(&[1, 1, 1]), of(algorithm, 2.0)), later);
-        let third = balancer.explain(later + Duration::from_secs(25)).endpoints[2].warmup_percent;
-        assert_eq!(third, Some(50.0), "a quarter of the time, its square root of the weight");
-    }
-}
-
-#[test]
 fn no_cluster_and_no_endpoint_are_told_apart() {
     let now = Instant::now();
     let context = at_random(&mut Numbers(1), now);
@@ -396,39 +200,6 @@ fn what_was_dialled_decides_where_it_should() {
     let passing = balancer(weighing(&[1, 1]), balanced(Algorithm::Passthrough), now);
     assert!(go(&passing, "10.96.0.1:80").index.is_some());
     assert!(headless.pick(&at_random(&mut Numbers(1), now)).is_ok(), "routed here from elsewhere");
-}
-
-#[test]
-fn an_explanation_names_everybody_and_why() {
-    let now = Instant::now();
-    let mut written = rule("n/r", WEB, with_outliers(TrafficPolicy::default(), 0));
-    written.subsets = vec![subset("v1", &[("version", "v1")], Default::default())];
-    let pods = [
-        at("eu/a/1", pod(1, "version=v1")),
-        at("eu/a/1", pod(2, "version=v1")),
-        at("us/b/1", pod(3, "version=v1")),
-        pod(4, ""),
-    ];
-    let snapshot = world(pods, vec![written]);
-    let cluster = cluster_for(&snapshot, "c", "eu/a/1", &[], &ClusterKey::subset(WEB, 80, "v1"));
-    let state = Arc::new(ClusterState::default());
-    state.health.configure(cluster.policy.outlier_detection.as_ref());
-    let balancer = Balancer::new(Arc::new(cluster), state, now);
-    eject(&balancer, 2, now);
-    let told = balancer.explain(now + Duration::from_secs(5));
-    let lines: Vec<String> = told
-        .endpoints
-        .iter()
-        .map(|it| format!("{} {:?} {:.0}: {}", it.name, it.state, it.share, it.why))
-        .collect();
-    let wanted = [
-        "web-1 Used 70: priority 0 gets 70 %",
-        "web-3 Used 30: priority 1 gets 30 %",
-        "web-2 Ejected 0: set aside for consecutive_5xx, 25 s more, 1 in a row",
-        r#"web-4 Excluded 0: not in the subset: label version is None, not "v1""#,
-    ];
-    assert_eq!(lines, wanted);
-    assert_eq!((told.algorithm.as_str(), told.refused, told.rules.len()), ("LEAST_REQUEST", None, 1));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
-use heddle_core::names::PolicyName;
+use heddle_core::names::{PolicyName, ServiceKey};
 use heddle_core::object::{ExportTo, ObjectRef, TrafficObject};
 use heddle_core::store::Store;
 use heddle_core::upstream::model::*;
@@ -203,18 +203,88 @@ fn names_are_asked_for_and_their_addresses_are_the_endpoints() {
 
 #[test]
 fn what_is_resolved_by_nobody_goes_where_it_was_dialled() {
-    let wild = entry(&["*.example"], Resolution::None, &[]);
-    let cluster = entry_cluster(
-        vec![TrafficObject::ServiceEntry(wild)],
-        &ClusterKey::new("www.example", 80),
-        &Resolved::new(),
-    );
+    let mut store = Store::default();
+    store.put_traffic(TrafficObject::ServiceEntry(entry(&["*.example"], Resolution::None, &[])));
+    let snapshot = store.publish();
+    let cluster = cluster_for(&snapshot, "c", "", &[], &ClusterKey::new("www.example", 80));
     assert!(cluster.is_known() && cluster.discovery == Discovery::OriginalDst);
-    let dialled = cluster.as_dialled("192.0.2.7:80".parse().unwrap()).unwrap();
+    let go = || cluster.as_dialled("192.0.2.7:80".parse().unwrap()).unwrap();
+    assert_eq!((go().address.to_string().as_str(), &go().transport), ("192.0.2.7:80", &Transport::Plain));
+    drop((store, snapshot));
+    assert!(matches!(go().transport, Transport::Refused(_)), "what is out of date guesses nothing");
+}
+
+#[test]
+fn what_an_entry_lists_and_the_registry_has_is_one_endpoint_with_both_their_knowledge() {
+    let host = "in.example";
+    let listed = |address: &str| EntryEndpoint {
+        address: address.to_owned(),
+        labels: labels(&[("version", "v9")]),
+        weight: 7,
+        ..EntryEndpoint::default()
+    };
+    let mut entry = ServiceEntry { external: false, ..entry(&[host], Resolution::Static, &[]) };
+    entry.endpoints = vec![listed("10.244.1.1"), listed("10.244.1.2"), listed("192.0.2.1")];
+    let of_entry = |workload: Workload| {
+        let (_, ports) = workload.services[0].clone();
+        Workload { services: Box::new([(ServiceKey::new(format!("n/{host}")), ports)]), ..workload }
+    };
+    let mut store = Store::default();
+    store.put_service(service("n", host, Some("240.0.0.1")));
+    store.put_workload(of_entry(at("eu/a", pod(1, "version=v1"))));
+    store.put_workload(of_entry(Workload { healthy: false, ..pod(2, "") }));
+    store.put_workload(of_entry(pod(3, "version=v3")));
+    store.put_traffic(TrafficObject::ServiceEntry(entry));
+    let cluster = cluster_for(&store.publish(), "c", "", &[], &ClusterKey::new(host, 80));
+    assert_eq!(names(&cluster), ["web-1", "192.0.2.1:8080", "web-3"]);
+    let first = &cluster.endpoints[0];
     assert_eq!(
-        (dialled.address.to_string().as_str(), &dialled.transport),
-        ("192.0.2.7:80", &Transport::Plain)
+        (first.weight, &first.transport, first.labels()["version"].as_str()),
+        (7, &Transport::Tunnel, "v9")
     );
+    assert_eq!(first.locality[0].as_ref(), "eu");
+    assert_eq!(cluster.excluded.len(), 1, "web-2 is not ready: {:?}", cluster.excluded);
+}
+
+#[test]
+fn unready_endpoints_serve_where_they_may_and_nobody_else_is_there() {
+    let unready = |number| Workload { healthy: false, ..pod(number, "") };
+    let cluster = |pods: Vec<Workload>, allowed| {
+        let mut store = Store::default();
+        let address = Some("10.96.0.1");
+        store.put_service(heddle_core::workload::Service { unready: allowed, ..service("n", WEB, address) });
+        pods.into_iter().for_each(|pod| store.put_workload(pod));
+        names(&web(&store.publish()))
+    };
+    assert_eq!(cluster(vec![unready(1)], false), [""; 0]);
+    assert_eq!(cluster(vec![unready(1), unready(2)], true), ["web-1", "web-2"]);
+    assert_eq!(cluster(vec![unready(1), pod(2, "")], true), ["web-2"]);
+}
+
+#[test]
+fn a_cluster_is_current_until_something_that_it_is_made_of_changes() {
+    let mut store = Store::default();
+    store.put_service(service("n", WEB, Some("10.96.0.1")));
+    store.put_service(service("n", "other.n.svc.cluster.local", Some("10.96.0.2")));
+    store.put_workload(pod(1, ""));
+    let cluster = web(&store.publish());
+    let elsewhere = Workload { services: Box::new([]), ..pod(9, "") };
+    store.put_workload(elsewhere);
+    store.put_workload(pod(1, ""));
+    store.remove_service(&ServiceKey::new("n/other.n.svc.cluster.local"));
+    assert!(cluster.is_current(&store.publish()), "others came and went");
+    store.put_workload(Workload { healthy: false, ..pod(1, "") });
+    assert!(!cluster.is_current(&store.publish()));
+    let cluster = web(&store.publish());
+    store.remove_workload(&pod(1, "").uid);
+    assert!(!cluster.is_current(&store.publish()));
+    let cluster = web(&store.publish());
+    store.put_service(service("n", WEB, Some("10.96.0.3")));
+    assert!(!cluster.is_current(&store.publish()));
+    let unknown = cluster_for(&store.publish(), "c", "", &[], &ClusterKey::new("new.example", 80));
+    assert!(unknown.is_current(&store.publish()));
+    store.put_service(service("n", "new.example", None));
+    assert!(!unknown.is_current(&store.publish()));
 }
 
 #[test]

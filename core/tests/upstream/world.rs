@@ -60,6 +60,7 @@ pub(crate) fn service(namespace: &str, host: &str, address: Option<&str>) -> Ser
         addresses: address.iter().map(|text| text.parse().unwrap()).collect(),
         ports: Box::new([PortMapping { service_port: 80, target_port: 0, protocol: Protocol::Http }]),
         l7: None,
+        unready: false,
         export_to: ExportTo::All,
     }
 }

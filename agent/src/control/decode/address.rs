@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use heddle_core::identity::Identity;
+use heddle_core::mtls::is_strict;
 use heddle_core::names::{NodeName, ServiceKey, WorkloadUid};
 use heddle_core::object::ExportTo;
 use heddle_core::upstream::model::Protocol;
@@ -41,7 +42,12 @@ fn workload(wire: wire::Workload, trust_domain: &str) -> Result<(String, Change)
     let identity = Identity::new(default(&wire.trust_domain, trust_domain), &wire.namespace, account)
         .map_err(|error| format!("its identity: {error}"))?;
     let (plaintext_ports, policies, labels) = match extension {
-        Some(ours) => (plaintext_ports(&ours)?, ours.authorization_policies, ours.labels),
+        Some(mut ours) => {
+            // Ours names no policy for STRICT; clients ask for it before they speak plaintext.
+            let strict = wire.authorization_policies.into_iter().filter(|name| is_strict(name));
+            ours.authorization_policies.extend(strict);
+            (plaintext_ports(&ours)?, ours.authorization_policies, ours.labels)
+        }
         None => (Box::default(), wire.authorization_policies, BTreeMap::default()),
     };
     let place = wire.locality.unwrap_or_default();
@@ -75,6 +81,9 @@ fn service(wire: wire::Service) -> Result<(String, Change), String> {
     let l7 = extension.l7.map(local::l7).transpose()?;
     let service = Service {
         l7,
+        unready: wire
+            .load_balancing
+            .is_some_and(|ours| ours.health_policy == wire::load_balancing::HealthPolicy::AllowAll as i32),
         export_to: match extension.export_to.is_empty() {
             true => ExportTo::All,
             false => ExportTo::Namespaces(extension.export_to.into_iter().collect()),

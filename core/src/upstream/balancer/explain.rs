@@ -77,6 +77,8 @@ pub struct EndpointView {
 pub enum EndpointState {
     /// It gets requests.
     Used,
+    /// It refused a connection a moment ago: it gets requests only where nobody else is left.
+    Resting,
     /// It would, if those of a better priority, or place, failed.
     Standby,
     /// It is set aside.
@@ -182,6 +184,9 @@ impl Balancer {
             }
             Some(_) => {
                 (EndpointState::Used, "set aside, and used all the same: too few are healthy".to_owned())
+            }
+            None if host.is_resting(now) => {
+                (EndpointState::Resting, "it refused a connection a moment ago".to_owned())
             }
             None if share == 0.0 => {
                 (EndpointState::Standby, "a better priority is healthy enough".to_owned())

@@ -9,6 +9,8 @@ use twox_hash::XxHash64;
 
 use crate::upstream::model::Ring;
 
+/// Envoy's `minimum_ring_size`.
+const RING: u64 = 1_024;
 /// Envoy's `maximum_ring_size`.
 const LARGEST_RING: u64 = 8 * 1_024 * 1_024;
 /// Points of the least endpoint in a ring that is not larger than the other.
@@ -36,7 +38,8 @@ impl Spread {
     /// `members`: index, address, share; shares sum up to 1.
     pub(super) fn new(ring: Ring, members: &[(u32, SocketAddr, f64)]) -> Self {
         match ring {
-            Ring::RingHash(minimum) => Self::Ring(ketama(minimum.clamp(1, LARGEST_RING), members)),
+            Ring::RingHash(0) => Self::Ring(ketama(RING, members)),
+            Ring::RingHash(minimum) => Self::Ring(ketama(minimum.min(LARGEST_RING), members)),
             Ring::Maglev(0) => Self::Maglev(maglev(MAGLEV, members)),
             Ring::Maglev(size) => Self::Maglev(maglev(prime(size.min(LARGEST_MAGLEV)), members)),
         }

@@ -169,27 +169,26 @@ fn choose(pool: &Pool, plan: &mut Plan, context: &PickContext<'_>) -> Option<u32
     let number = context.hash.filter(|_| hashed).unwrap_or(context.random);
     let at = by_percent(plan, number)?;
     let random = if hashed { number } else { mix(number) };
-    let tried = |index: u32| context.tried.contains(&pool.hosts[index as usize].address());
-    let attempts = if context.tried.is_empty() { 0 } else { ATTEMPTS };
+    let host = |index: u32| &pool.hosts[index as usize];
+    let tried = |index: u32| context.tried.contains(&host(index).address());
+    let avoided = |index: u32| tried(index) || host(index).is_resting(context.now);
     let mut last = None;
-    for attempt in 0..=attempts {
+    for attempt in 0..=ATTEMPTS {
         last = plan.levels[at].choose(pool, context.now, random, attempt);
-        if last.is_none_or(|index| !tried(index)) {
-            break;
+        if last.is_none_or(|index| !avoided(index)) {
+            return last;
         }
     }
-    if last.is_some_and(|index| !tried(index)) || context.tried.is_empty() {
-        return last;
-    }
-    // Chance had its turns: whoever was not tried, of this priority, then of the others.
-    let from = |level: usize| {
-        let count = plan.levels[level].members().count();
-        let skip = usize::try_from(random % count.max(1) as u64).unwrap_or(0);
-        let members = || plan.levels[level].members();
-        members().skip(skip).chain(members().take(skip)).find(|index| !tried(*index))
+    // Chance had its turns: whoever is not avoided, of this priority, then of the others; then whoever was not tried.
+    let find = |avoided: &dyn Fn(u32) -> bool| {
+        let others = (0..plan.levels.len()).filter(|level| *level != at);
+        std::iter::once(at).chain(others).find_map(|level| {
+            let members = || plan.levels[level].members();
+            let skip = usize::try_from(random % members().count().max(1) as u64).unwrap_or(0);
+            members().skip(skip).chain(members().take(skip)).find(|index| !avoided(*index))
+        })
     };
-    let others = (0..plan.levels.len()).filter(|level| *level != at);
-    from(at).or_else(|| others.into_iter().find_map(from)).or(last)
+    find(&avoided).or_else(|| find(&tried)).or(last)
 }
 
 /// The priority of a number.

@@ -1,0 +1,187 @@
+//! Who gets requests while some are set aside, far away, new or resting; and how that is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use heddle_core::upstream::model::*;
+use heddle_core::upstream::*;
+
+use crate::world::*;
+
+use crate::asking::*;
+#[test]
+fn who_refuses_connections_rests_a_moment_while_others_are_left() {
+    let now = Instant::now();
+    for policy in [balanced(Algorithm::RoundRobin), TrafficPolicy::default(), hashing(Ring::RingHash(64))] {
+        let balancer = balancer(weighing(&[1, 1, 1]), policy, now);
+        let fail = |index: usize, now| {
+            balancer.state().health.report(balancer.host(index), Seen::ConnectFailed, now)
+        };
+        fail(0, now);
+        assert_eq!(counts(&balancer, 300, now).keys().copied().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(balancer.explain(now).endpoints[2].state, EndpointState::Resting);
+        let tried = [balancer.host(1).address(), balancer.host(2).address()];
+        let context = PickContext { tried: &tried, ..at_random(&mut Numbers(1), now) };
+        assert_eq!(last(&balancer.pick(&context).unwrap().endpoint), 1, "rather than one that was tried");
+        let later = now + Duration::from_secs(1);
+        assert_eq!(counts(&balancer, 300, later).len(), 3);
+        fail(0, later);
+        assert_eq!(counts(&balancer, 300, later + Duration::from_millis(1_900)).len(), 2, "longer each time");
+        balancer.state().health.report(balancer.host(0), Seen::Status(500), later);
+        assert_eq!(counts(&balancer, 300, later).len(), 3, "it answers");
+        (0..3).for_each(|index| fail(index, later));
+        assert_eq!(counts(&balancer, 300, later).len(), 3, "nobody else is left");
+    }
+    let judged = balancer(weighing(&[1, 1]), with_outliers(TrafficPolicy::default(), 0), now);
+    judged.state().health.report(judged.host(0), Seen::ConnectFailed, now);
+    assert_eq!(counts(&judged, 300, now).len(), 2, "outlier detection alone decides");
+}
+
+#[test]
+fn those_set_aside_get_nothing_until_they_are_back_or_too_few_are_left() {
+    let now = Instant::now();
+    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random] {
+        let normal = balancer(weighing(&[1, 1, 1]), with_outliers(balanced(algorithm.clone()), 0), now);
+        eject(&normal, 1, now);
+        assert_eq!(counts(&normal, 300, now).keys().copied().collect::<Vec<_>>(), [2, 3]);
+        eject(&normal, 2, now);
+        eject(&normal, 3, now);
+        let context = at_random(&mut Numbers(1), now);
+        assert_eq!(normal.pick(&context).unwrap_err(), NoEndpoint::NoHealthy);
+        assert_eq!(counts(&normal, 300, now + Duration::from_secs(40)).len(), 3, "swept by choosing");
+        let panicking = balancer(weighing(&[1, 1, 1]), with_outliers(balanced(algorithm), 50), now);
+        eject(&panicking, 1, now);
+        assert_eq!(counts(&panicking, 300, now).len(), 2);
+        eject(&panicking, 2, now);
+        assert_eq!(counts(&panicking, 300, now).len(), 3, "a third is less than half");
+    }
+    let hashed = balancer(weighing(&[1, 1, 1]), with_outliers(hashing(Ring::Maglev(251)), 0), now);
+    let before = owners(&hashed, 3_000, now);
+    eject(&hashed, 1, now);
+    let after = owners(&hashed, 3_000, now);
+    assert!(after.iter().all(|owner| *owner != 1));
+    let strayed =
+        before.iter().zip(&after).filter(|(before, after)| **before != 1 && before != after).count();
+    assert!(strayed < 150, "{strayed} of others moved");
+}
+
+#[test]
+fn the_next_place_takes_what_the_first_cannot() {
+    let now = Instant::now();
+    let pods = || {
+        let near = (1..=10).map(|number| at("eu/a/1", pod(number, "")));
+        near.chain((11..=15).map(|number| at("us/a/1", pod(number, "")))).collect::<Vec<_>>()
+    };
+    let balancer = balancer(pods(), with_outliers(balanced(Algorithm::RoundRobin), 0), now);
+    let abroad = |found: &BTreeMap<u8, u32>| found.range(11..).map(|(_, count)| count).sum::<u32>();
+    assert_eq!(abroad(&counts(&balancer, 1_000, now)), 0);
+    (1..=2).for_each(|number| eject(&balancer, number, now));
+    assert_eq!(abroad(&counts(&balancer, 1_000, now)), 0, "80 % healthy is enough");
+    (3..=5).for_each(|number| eject(&balancer, number, now));
+    let found = counts(&balancer, 10_000, now);
+    assert!(near(abroad(&found), 3_000.0, 0.1), "70 % stay: {found:?}");
+    (6..=10).for_each(|number| eject(&balancer, number, now));
+    assert_eq!(abroad(&counts(&balancer, 1_000, now)), 1_000);
+    let told = balancer.explain(now);
+    assert_eq!(told.levels[0], LevelView { total: 10, healthy: 0, percent: 0, panic: false });
+    assert_eq!((told.endpoints[0].name.as_str(), told.endpoints[0].share), ("web-11", 20.0));
+    let tried = balancer
+        .cluster()
+        .endpoints
+        .iter()
+        .filter(|it| it.priority == 1)
+        .map(|it| it.address)
+        .collect::<Vec<_>>();
+    let context = PickContext { tried: &tried[1..], ..at_random(&mut Numbers(1), now) };
+    assert_eq!(balancer.pick(&context).unwrap().endpoint.address, tried[0]);
+}
+
+#[test]
+fn places_get_their_shares() {
+    let now = Instant::now();
+    let to = BTreeMap::from([("eu/a/*".to_owned(), 80), ("us/*".to_owned(), 20)]);
+    let locality = Locality { distribute: vec![("eu/*".to_owned(), to)], ..Locality::default() };
+    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random] {
+        let balancing = LoadBalancer { algorithm, locality: Some(locality.clone()), warmup: None };
+        let policy = TrafficPolicy { load_balancer: Some(balancing), ..TrafficPolicy::default() };
+        let pods = [
+            at("eu/a/1", pod(1, "")),
+            at("us/b/2", pod(2, "")),
+            at("us/b/2", pod(3, "")),
+            at("ap/a/1", pod(4, "")),
+        ];
+        let balancer = balancer(pods, with_outliers(policy, 0), now);
+        let found = counts(&balancer, 1_000, now);
+        assert!(found[&1].abs_diff(800) <= 1 && !found.contains_key(&4), "{found:?}");
+        eject(&balancer, 1, now);
+        assert_eq!(counts(&balancer, 1_000, now).keys().copied().collect::<Vec<_>>(), [2, 3]);
+    }
+}
+
+#[test]
+fn new_endpoints_are_eased_in() {
+    let start = Instant::now();
+    let warmup = Warmup { duration: Duration::from_secs(100), minimum_percent: 10.0, aggression: 1.0 };
+    let of = |algorithm, aggression| {
+        let warmup = Some(Warmup { aggression, ..warmup });
+        TrafficPolicy {
+            load_balancer: Some(LoadBalancer { algorithm, locality: None, warmup }),
+            ..TrafficPolicy::default()
+        }
+    };
+    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest] {
+        let mut balancer = balancer(weighing(&[1, 1]), of(algorithm.clone(), 1.0), start);
+        let later = start + Duration::from_secs(1_000);
+        balancer.update(built(weighing(&[1, 1, 1]), of(algorithm.clone(), 1.0)), later);
+        // The third has the part of a weight that this share of the requests shows.
+        let part = |after: u64| {
+            let now = later + Duration::from_secs(after);
+            let found = counts(&balancer, 5_000, now);
+            let share = f64::from(found[&3]) / 5_000.0;
+            2.0 * share / (1.0 - share)
+        };
+        for (after, wanted) in [(1, 0.1), (50, 0.5), (90, 0.9), (101, 1.0)] {
+            assert!((part(after) - wanted).abs() < 0.06, "{algorithm:?} after {after} s: {}", part(after));
+        }
+        let told = balancer.explain(later + Duration::from_secs(25));
+        let third = told.endpoints.iter().find(|view| view.name == "web-3").unwrap();
+        assert_eq!(third.warmup_percent, Some(25.0));
+        balancer.update(built(weighing(&[1, 1, 1]), of(algorithm, 2.0)), later);
+        let third = balancer.explain(later + Duration::from_secs(25)).endpoints[2].warmup_percent;
+        assert_eq!(third, Some(50.0), "a quarter of the time, its square root of the weight");
+    }
+}
+
+#[test]
+fn an_explanation_names_everybody_and_why() {
+    let now = Instant::now();
+    let mut written = rule("n/r", WEB, with_outliers(TrafficPolicy::default(), 0));
+    written.subsets = vec![subset("v1", &[("version", "v1")], Default::default())];
+    let pods = [
+        at("eu/a/1", pod(1, "version=v1")),
+        at("eu/a/1", pod(2, "version=v1")),
+        at("us/b/1", pod(3, "version=v1")),
+        pod(4, ""),
+    ];
+    let snapshot = world(pods, vec![written]);
+    let cluster = cluster_for(&snapshot, "c", "eu/a/1", &[], &ClusterKey::subset(WEB, 80, "v1"));
+    let state = Arc::new(ClusterState::default());
+    state.health.configure(cluster.policy.outlier_detection.as_ref());
+    let balancer = Balancer::new(Arc::new(cluster), state, now);
+    eject(&balancer, 2, now);
+    let told = balancer.explain(now + Duration::from_secs(5));
+    let lines: Vec<String> = told
+        .endpoints
+        .iter()
+        .map(|it| format!("{} {:?} {:.0}: {}", it.name, it.state, it.share, it.why))
+        .collect();
+    let wanted = [
+        "web-1 Used 70: priority 0 gets 70 %",
+        "web-3 Used 30: priority 1 gets 30 %",
+        "web-2 Ejected 0: set aside for consecutive_5xx, 25 s more, 1 in a row",
+        r#"web-4 Excluded 0: not in the subset: label version is None, not "v1""#,
+    ];
+    assert_eq!(lines, wanted);
+    assert_eq!((told.algorithm.as_str(), told.refused, told.rules.len()), ("LEAST_REQUEST", None, 1));
+}
