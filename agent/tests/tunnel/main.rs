@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod authority;
+mod bypass;
 mod http;
 mod lifecycle;
 mod refusals;
