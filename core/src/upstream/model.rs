@@ -25,7 +25,7 @@ pub struct DestinationRule {
     pub workload_selector: Option<Labels>,
     /// For every port and subset.
     pub policy: TrafficPolicy,
-    /// For single ports of the service: these replace the policy's, field by field.
+    /// For single ports of the service: all of the policy is replaced, and what is left out here is the default again.
     pub ports: BTreeMap<u16, TrafficPolicy>,
     /// Parts of the host's endpoints.
     pub subsets: Vec<Subset>,
@@ -41,7 +41,7 @@ pub struct Subset {
     pub labels: Labels,
     /// Overrides, field by field.
     pub policy: TrafficPolicy,
-    /// Overrides for single ports.
+    /// Overrides for single ports: all of the policy, that of the host too.
     pub ports: BTreeMap<u16, TrafficPolicy>,
 }
 
@@ -164,13 +164,13 @@ pub struct ConnectionPool {
     pub tcp_idle_timeout: Option<Duration>,
     /// `tcp.tcpKeepalive`: (time, interval, probes).
     pub keepalive: Option<(Option<Duration>, Option<Duration>, Option<u32>)>,
-    /// `http.http1MaxPendingRequests` (1024).
+    /// `http.http1MaxPendingRequests`; `None` or 0, here and in its neighbours: no bound.
     pub max_pending_requests: Option<u32>,
-    /// `http.http2MaxRequests` (1024): requests under way, whatever the protocol.
+    /// `http.http2MaxRequests`: requests under way, whatever the protocol.
     pub max_requests: Option<u32>,
     /// `http.maxRequestsPerConnection`; 0: no bound.
     pub max_requests_per_connection: Option<u32>,
-    /// `http.maxRetries`: repetitions under way.
+    /// `http.maxRetries`: repetitions under way; `None`: a fifth of the requests, at least 3.
     pub max_retries: Option<u32>,
     /// `http.idleTimeout`: of an upstream connection (1 h).
     pub http_idle_timeout: Option<Duration>,

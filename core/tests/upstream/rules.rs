@@ -4,6 +4,7 @@ use heddle_core::object::TrafficObject;
 use heddle_core::store::Store;
 use heddle_core::upstream::ClusterKey;
 use heddle_core::upstream::model::*;
+use proptest::prelude::*;
 
 use crate::world::*;
 
@@ -161,4 +162,52 @@ fn what_was_removed_counts_no_more() {
     let after = store.publish();
     assert_eq!(number(&web(&after)), None);
     assert!(!web(&before).is_current(&after));
+}
+
+/// The rule that counts, found the slow way: one place after the other, its longest host that fits, if the client sees it.
+fn reference<'a>(rules: &'a [DestinationRule], namespace: &str) -> Option<&'a DestinationRule> {
+    let roots = ["heddle-system", "istio-system"];
+    let fits = |rule: &DestinationRule| match rule.host.strip_prefix('*') {
+        Some(suffix) => WEB.ends_with(suffix),
+        None => rule.host == WEB,
+    };
+    let private = |rule: &DestinationRule| rule.export_to == to(&[&rule.source.namespace]);
+    let longest = |place: &str, counts: &dyn Fn(&DestinationRule) -> bool| {
+        let there = |rule: &&DestinationRule| rule.source.namespace == place && fits(rule) && counts(rule);
+        rules.iter().filter(there).max_by_key(|rule| (!rule.host.starts_with('*'), rule.host.len()))
+    };
+    let own = longest(namespace, &|rule| {
+        if roots.contains(&namespace) { private(rule) } else { rule.export_to.reaches(namespace) }
+    });
+    let shown = |place: &&str| longest(place, &|rule| !private(rule));
+    let others = ["n", roots[0], roots[1]];
+    own.or_else(|| others.iter().filter_map(shown).find(|rule| rule.export_to.reaches(namespace)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_rule_that_counts_is_the_one_that_is_found_the_slow_way(
+        picks in prop::collection::btree_map((0..5_usize, 0..5_usize), 0..5_u8, 0..16), client in 0..5_usize,
+    ) {
+        let places = ["c", "n", "heddle-system", "istio-system", "x"];
+        let hosts = [WEB, "*.n.svc.cluster.local", "*.svc.cluster.local", "*.local", "*"];
+        let make = |(at, ((place, host), export)): (usize, ((usize, usize), u8))| {
+            let own = places[place];
+            let export_to = match export {
+                0 => to(&[]),
+                1 => to(&[own]),
+                2 => to(&["c"]),
+                3 => to(&[own, "n", "istio-system"]),
+                _ => Default::default(),
+            };
+            let policy = numbered(u32::try_from(at).unwrap() + 1);
+            DestinationRule { export_to, ..rule(&format!("{own}/r{at}"), hosts[host], policy) }
+        };
+        let rules: Vec<DestinationRule> = picks.into_iter().enumerate().map(make).collect();
+        let wanted = reference(&rules, places[client]);
+        let wanted = wanted.and_then(|rule| rule.policy.connection_pool.as_ref()?.max_connections);
+        prop_assert_eq!(met(rules, places[client], &[]), wanted);
+    }
 }
