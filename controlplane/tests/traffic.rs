@@ -60,3 +60,48 @@ async fn a_virtual_service_reaches_agents_and_the_last_good_one_stays() {
     assert_eq!(response.removed_resources, ["VirtualService/ns/v"]);
     eventually("forgotten", || async { condition(&world).is_none() }).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_api_route_says_of_each_parent_what_it_makes_of_it() {
+    let mut world = World::start().await;
+    world.status().await;
+    let mut agent = world.agent("node-1", &Held::new()).await.unwrap();
+    agent.settle().await;
+    let route = |backend: &Value| {
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": "r", "namespace": "ns", "generation": 4},
+            "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "s"}],
+                "rules": [{"backendRefs": [backend]}]}})
+    };
+    let parent = |world: &World| -> Option<Value> {
+        let path = world.path("status/httproutes.gateway.networking.k8s.io/ns/r.json");
+        let status: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        Some(status["parents"][0].clone())
+    };
+    let said = |world: &World, accepted: &str, resolved: &str| {
+        let reasons = parent(world).map(|parent| {
+            [0, 1].map(|at| parent["conditions"][at]["reason"].as_str().unwrap_or_default().to_owned())
+        });
+        reasons.is_some_and(|reasons| reasons == [accepted, resolved])
+    };
+    world.put(route(&json!({"name": "s", "port": 80})));
+    eventually("no parent", || async { said(&world, "NoMatchingParent", "BackendNotFound") }).await;
+    world.put(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "ns"},
+        "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}], "selector": {"app": "s"}}}));
+    eventually("accepted", || async { said(&world, "Accepted", "ResolvedRefs") }).await;
+    assert_eq!(parent(&world).unwrap()["conditions"][0]["observedGeneration"], 4);
+    loop {
+        let response = agent.next().await.unwrap();
+        agent.ack(&response).await;
+        if response.type_url == TRAFFIC {
+            assert_eq!(response.resources[0].name, "HTTPRoute/ns/r");
+            break;
+        }
+    }
+    world.put(route(&json!({"kind": "Bucket", "group": "x", "name": "s"})));
+    eventually("of no kind", || async { said(&world, "Accepted", "InvalidKind") }).await;
+    world.put(route(&json!({"name": "s", "port": 80, "weight": -1})));
+    eventually("refused", || async { said(&world, "UnsupportedValue", "ResolvedRefs") }).await;
+    world.remove("httproutes.gateway.networking.k8s.io", Some("ns"), "r");
+    eventually("forgotten", || async { parent(&world).is_none() }).await;
+}

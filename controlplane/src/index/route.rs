@@ -53,15 +53,18 @@ pub(super) fn resolve(
 ) -> (Option<RouteObject>, Vec<ParentVerdict>) {
     let mut route = input.route.clone();
     let resolved = backends(world, key, &mut route);
-    let partial = (!input.dropped.is_empty()).then(|| Finding {
+    let dropped = format!("Dropped Rule: {}", input.dropped.join("; "));
+    let nothing_left = !route.http.is_empty() && route.http.iter().all(|rule| rule.broken.is_some());
+    let partial = (!input.dropped.is_empty() && !nothing_left).then(|| Finding {
         holds: true,
         reason: "UnsupportedValue",
-        message: format!("Dropped Rule: {}", input.dropped.join("; ")),
+        message: dropped.clone(),
     });
     let mut parents = Vec::new();
     let mut verdicts = Vec::new();
     for parent in input.parents.iter().filter(|parent| parent.is_service()) {
         let accepted = match taken_by(world, parent) {
+            Ok(_) if nothing_left => Finding::fails("UnsupportedValue", dropped.clone()),
             Ok(port) => {
                 parents.push(ServiceParent {
                     namespace: parent.namespace.clone(),

@@ -41,8 +41,7 @@ pub fn decode(mut object: Object, context: &Context) -> Decoded {
     if mesh_api && object.kind.served {
         findings = manifest::check(&mut object);
     }
-    let parents = object.value.pointer("/spec/parentRefs").and_then(Value::as_array);
-    let parents = parents.filter(|_| object.kind.group == GATEWAY_GROUP).cloned().unwrap_or_default();
+    let parents = parents(&object).to_vec();
     let errors = sentences(&findings, Severity::Error);
     let told = if errors.is_empty() {
         read(&object, context, &findings)
@@ -52,6 +51,12 @@ pub fn decode(mut object: Object, context: &Context) -> Decoded {
     let keyed = |input: Option<Input>| Some((key(&object)?, input?));
     let (input, fallback) = (keyed(told.input), keyed(told.fallback));
     Decoded { input, fallback, verdict: told.verdict, findings, parents }
+}
+
+/// The `parentRefs` of a route, as written.
+fn parents(object: &Object) -> &[Value] {
+    let parents = object.value.pointer("/spec/parentRefs").and_then(Value::as_array);
+    parents.filter(|_| object.kind.group == GATEWAY_GROUP).map_or(&[], Vec::as_slice)
 }
 
 /// What is made of an object that can be read.

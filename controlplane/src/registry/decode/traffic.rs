@@ -7,15 +7,17 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heddle_api::authorization;
-use heddle_api::normalised::Context;
+use heddle_api::normalised::{Context, Normalised};
 use heddle_api::object::Object;
-use heddle_api::route;
+use heddle_api::route::gateway::GatewayRoute;
+use heddle_api::route::{self, Grant};
 use heddle_api::upstream;
 use heddle_core::object::TrafficObject;
 
 use super::{Told, selection};
 use crate::index::input::{
-    EntryInput, Input, KeyedInput, PolicyInput, SecretInput, Selection, WorkloadEntryInput,
+    EntryInput, GATEWAY_GROUP, GrantInput, Input, KeyedInput, Parent, PolicyInput, RouteInput, SecretInput,
+    Selection, WorkloadEntryInput,
 };
 use crate::registry::Verdict;
 
@@ -54,9 +56,31 @@ pub(super) fn read(object: &Object, context: &Context, warnings: impl Fn() -> St
             let input = model.map(|model| workload_entry(object, model));
             Told::accepted(input.map(|input| Input::WorkloadEntry(Arc::new(input))), warnings())
         }
+        (GATEWAY_GROUP, "HTTPRoute") => gateway(object, route::http_route(object, context), warnings()),
+        (GATEWAY_GROUP, "GRPCRoute") => gateway(object, route::grpc_route(object, context), warnings()),
+        (GATEWAY_GROUP, "ReferenceGrant") => {
+            let grant = route::reference_grant(object).model.map(grant);
+            Told::accepted(grant.map(Input::Grant), warnings())
+        }
         ("security.istio.io", "AuthorizationPolicy") => policy(object, context, &warnings),
         _ => return None,
     })
+}
+
+fn gateway(object: &Object, read: Normalised<GatewayRoute>, note: String) -> Told {
+    let namespace = object.namespace.as_deref().unwrap_or("default");
+    let parents = super::parents(object).iter().map(|written| Parent::read(written, namespace)).collect();
+    let input = read
+        .model
+        .filter(|read| !read.refused)
+        .map(|read| Input::Route(Arc::new(RouteInput { route: read.route, parents, dropped: read.dropped })));
+    Told::accepted(input, note)
+}
+
+fn grant(grant: Grant) -> GrantInput {
+    let from = grant.from.into_iter().map(|from| (from.group, from.kind, from.namespace));
+    let to = grant.to.into_iter().map(|to| (to.group, to.kind, to.name));
+    GrantInput { from: from.collect(), to: to.collect() }
 }
 
 /// The certificates of a Secret; `None` where it has none.
