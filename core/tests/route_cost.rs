@@ -49,6 +49,7 @@ fn store() -> Store {
         addresses: Box::default(),
         ports: [PortMapping { service_port: 80, target_port: 0, protocol: Protocol::Http }].into(),
         l7: None,
+        unready: false,
         export_to: ExportTo::All,
     });
     store
