@@ -130,7 +130,8 @@ pub fn uri(name: &str) -> String {
     identity(name).to_string()
 }
 
-fn workload(name: &str, address: &[&str]) -> Workload {
+/// A workload of the mesh.
+pub fn plain_workload(name: &str, address: &[&str]) -> Workload {
     Workload {
         uid: WorkloadUid::new(format!("Kubernetes//Pod/shop/{name}")),
         name: name.into(),
@@ -195,8 +196,8 @@ impl World {
             registry_only: false,
             traffic: Default::default(),
         });
-        store.put_workload(workload("client", &[CLIENT, "127.0.0.1"]));
-        store.put_workload(workload("server", &[SERVER]));
+        store.put_workload(plain_workload("client", &[CLIENT, "127.0.0.1"]));
+        store.put_workload(plain_workload("server", &[SERVER]));
         store.put_local(local("client", MtlsMode::Permissive, &[]));
         store.put_local(local("server", MtlsMode::Permissive, &[]));
         let (snapshots, watched) = watch::channel(store.publish());

@@ -100,6 +100,9 @@ impl Upstream {
             return;
         }
         self.generation.set(Some(generation));
+        if self.balancer.borrow().cluster().is_current(snapshot) {
+            return;
+        }
         let cluster = Arc::new(build(snapshot, local, &self.key));
         // The bounds of today, for what is shared already.
         drop(states.get(&local.identity, &self.key, &cluster.policy));
