@@ -82,15 +82,20 @@ fn resolve_service(
     if !service.ports.iter().any(|port| port.service_port == dialled.port()) {
         return Destination::Refused(Refusal::NoSuchPort);
     }
-    let mut candidates =
-        snapshot.endpoints(&service.key).filter_map(|workload| endpoint(workload, service, dialled));
+    let candidates = |ready| {
+        let all = snapshot.endpoints(&service.key).filter(move |workload| workload.healthy == ready);
+        all.filter_map(|workload| endpoint(workload, service, dialled))
+    };
     // Two passes over the set instead of a vector per connection.
-    let count = candidates.by_ref().count() as u64;
+    let count = |ready| candidates(ready).count() as u64;
+    let (ready, count) = match count(true) {
+        0 if service.unready => (false, count(false)),
+        count => (true, count),
+    };
     if count == 0 {
         return Destination::Refused(Refusal::NoEndpoint);
     }
-    let nth = usize::try_from(random % count).unwrap_or(0);
-    let chosen = snapshot.endpoints(&service.key).filter_map(|w| endpoint(w, service, dialled)).nth(nth);
+    let chosen = candidates(ready).nth(usize::try_from(random % count).unwrap_or(0));
     match chosen {
         Some((workload, address)) => Destination::Workload {
             tunnel: workload.tunnels(address.port()),
@@ -108,9 +113,6 @@ fn endpoint<'a>(
     service: &Service,
     dialled: SocketAddr,
 ) -> Option<(&'a Arc<Workload>, SocketAddr)> {
-    if !workload.healthy {
-        return None;
-    }
     let (_, ports) = workload.services.iter().find(|(key, _)| *key == service.key)?;
     let port = ports.iter().find(|port| port.service_port == dialled.port())?.target_port;
     if port == 0 {

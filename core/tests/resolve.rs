@@ -187,6 +187,17 @@ fn endpoints_are_chosen_evenly_and_the_same_number_chooses_the_same() {
 }
 
 #[test]
+fn endpoints_that_are_not_ready_serve_where_they_may_and_no_other_is_there() {
+    let mut store = Store::default();
+    store.put_service(Service { unready: true, ..service("n/web", &["10.96.0.1"], &[80]) });
+    let sick = workload("sick", &["10.244.1.1"], Tunnel::Hbone, Some(("n/web", 80, 80)));
+    store.put_workload(Workload { healthy: false, ..sick });
+    assert_eq!(answer(&store.publish(), "10.96.0.1:80"), "tunnel 10.244.1.1:80");
+    store.put_workload(workload("well", &["10.244.1.2"], Tunnel::Hbone, Some(("n/web", 80, 80))));
+    assert_eq!(answer(&store.publish(), "10.96.0.1:80"), "tunnel 10.244.1.2:80");
+}
+
+#[test]
 fn a_refusal_names_its_reason() {
     assert_eq!(Refusal::NoSuchPort.to_string(), "the service has no such port");
 }

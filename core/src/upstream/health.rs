@@ -3,7 +3,7 @@
 //! Counting is atomic and takes no lock; ejecting, taking back and changes of the set do. Nothing here has a clock: the
 //! sweep that takes endpoints back runs when somebody comes by after its time. Source: Envoy `outlier_detection_impl.cc`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,6 +14,8 @@ use crate::upstream::model::OutlierDetection;
 
 /// Endpoints that were dialled without being in the set: so many are remembered.
 const STRANGERS: usize = 1_024;
+/// So many of the latest events are kept.
+const EVENTS: usize = 32;
 /// Envoy's `max_ejection_time`.
 const LONGEST: Duration = Duration::from_secs(300);
 /// After a long silence so many missed sweeps are made up for; more change nothing.
@@ -32,6 +34,17 @@ pub struct Ejection {
     pub times: u32,
     /// Envoy's name of what was detected: `consecutive_5xx`.
     pub cause: &'static str,
+}
+
+/// An endpoint was set aside, or taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthEvent {
+    /// Who.
+    pub address: SocketAddr,
+    /// When.
+    pub at: Instant,
+    /// Envoy's name of what was detected; `None`: taken back.
+    pub cause: Option<&'static str>,
 }
 
 /// The health of a cluster's endpoints as one client identity sees them.
@@ -62,6 +75,17 @@ struct Table {
     rules: Option<Rules>,
     /// When the last sweep was.
     swept: Option<Instant>,
+    /// The latest last.
+    events: VecDeque<HealthEvent>,
+}
+
+impl Table {
+    fn note(&mut self, event: HealthEvent) {
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
 }
 
 /// Outlier detection with its defaults filled in.
@@ -156,7 +180,7 @@ impl Health {
     }
 
     fn eject(&self, host: &Host, signal: Signal, now: Instant) {
-        let table = self.table();
+        let mut table = self.table();
         let Some(rules) = table.rules else { return };
         let known =
             table.hosts.get(&host.address()).is_some_and(|known| std::ptr::eq(&raw const **known, host));
@@ -171,7 +195,9 @@ impl Health {
                 detail.since = Some(now);
                 detail.cause = signal.name();
                 detail.term = (rules.base * detail.times).min(rules.base.max(LONGEST));
+                drop(detail);
                 host.set_ejected(true);
+                table.note(HealthEvent { address: host.address(), at: now, cause: Some(signal.name()) });
                 self.ejected.fetch_add(1, Ordering::Relaxed);
                 self.version.fetch_add(1, Ordering::Release);
             } else {
@@ -199,24 +225,26 @@ impl Health {
                 break;
             }
             last += rules.interval;
-            self.tick(&table, last);
+            self.tick(&mut table, last);
         }
         if last + rules.interval <= now {
             last = now;
-            self.tick(&table, now);
+            self.tick(&mut table, now);
         }
         table.swept = Some(last);
         let next = (last + rules.interval).saturating_duration_since(epoch).as_nanos();
         self.next_sweep.store(u64::try_from(next).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn tick(&self, table: &Table, now: Instant) {
+    fn tick(&self, table: &mut Table, now: Instant) {
+        let mut back = Vec::new();
         for host in table.hosts.values() {
             let over = |detail: &Detail| detail.since.is_some_and(|since| since + detail.term <= now);
             if host.is_ejected() {
                 let done = over(&host.detail());
                 if done {
                     self.take_back(host);
+                    back.push(host.address());
                 }
             }
             if !host.is_ejected() {
@@ -224,6 +252,7 @@ impl Health {
                 detail.times = detail.times.saturating_sub(1);
             }
         }
+        back.into_iter().for_each(|address| table.note(HealthEvent { address, at: now, cause: None }));
     }
 
     fn take_back(&self, host: &Host) {
@@ -248,6 +277,11 @@ impl Health {
     /// Changes whenever the set of usable endpoints does.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// The latest ejections and returns, the oldest first.
+    pub fn events(&self) -> Vec<HealthEvent> {
+        self.table().events.iter().copied().collect()
     }
 
     /// Who is set aside now, by address.

@@ -8,6 +8,7 @@
 
 pub mod model;
 
+mod affinity;
 mod balancer;
 mod budget;
 mod cluster;
@@ -22,6 +23,7 @@ mod rules;
 mod state;
 mod transport;
 
+pub use affinity::Affinity;
 pub use balancer::{
     Balancer, EndpointState, EndpointView, Explanation, LevelView, NoEndpoint, PickContext, Picked, hash_key,
 };
@@ -29,7 +31,7 @@ pub use budget::{Budget, BudgetCounts, BudgetGuard, BudgetKind, BudgetLimits};
 pub use cluster::{Cluster, ClusterKey, Discovery, Resolved};
 pub use destinations::Destinations;
 pub use endpoint::{Client, Endpoint, Excluded, Exclusion, TlsOrigination, Transport};
-pub use health::{Ejection, Health};
+pub use health::{Ejection, Health, HealthEvent};
 pub use host::{ActiveRequest, Host, Seen};
 pub use locality::LocalityShare;
 pub use retry::{Attempted, RetryPolicy};

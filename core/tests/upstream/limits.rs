@@ -242,6 +242,10 @@ fn an_endpoint_that_fails_in_a_row_is_set_aside_longer_each_time() {
     assert!(hosts[0].is_ejected(), "swept at 60, over at 61");
     health.sweep(start + seconds(70));
     assert!(!hosts[0].is_ejected());
+    let events = health.events();
+    let told: Vec<_> = events.iter().map(|event| (event.at - start, event.cause)).collect();
+    let cause = Some("consecutive_5xx");
+    assert_eq!(told, [(seconds(0), cause), (seconds(30), None), (seconds(31), cause), (seconds(70), None)]);
 }
 
 #[test]
