@@ -83,11 +83,13 @@ impl PortKey {
     }
 
     /// Host side of the pod's veth.
+    #[inline(always)]
     pub const fn ifindex(&self) -> u32 {
         self.ifindex
     }
 
     /// In host order.
+    #[inline(always)]
     pub const fn port(&self) -> u16 {
         u16::from_be(self.port)
     }

@@ -1,7 +1,7 @@
 //! What the kernel programs and the agent agree on: keys and values of every map, and why a packet was refused.
 //!
 //! ```text
-//! ebpf/ ── address ── keys ── values ── reason ── agent/src/datapath
+//! ebpf/ ── address ── keys ── values ── seal ── reason ── agent/src/datapath
 //! ```
 //!
 //! Every type is `#[repr(C)]`, of fixed width, without implicit padding; addresses and ports are in network order, IPv4
@@ -12,18 +12,20 @@
 mod address;
 mod keys;
 mod reason;
+mod seal;
 mod values;
 
 pub use address::{Address, Endpoint, Tuple};
 pub use keys::{DropKey, ListenerKey, ListenerKind, PortKey, SocketKey};
 pub use reason::{Direction, Reason};
+pub use seal::Sealed;
 pub use values::{
-    AgentSocket, Egress, GuardEntry, MtlsMode, PodEntry, ShownPeer, ShownPeerKind, SocketKind, TupleEntry,
-    Verdict,
+    AgentSocket, Egress, GuardEntry, MtlsMode, PodEntry, PortEntry, ShownPeer, ShownPeerKind, SocketKind,
+    TupleEntry, Verdict,
 };
 
 /// Changes with every layout and every meaning.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// In every enrolled pod: captured outbound connections.
 pub const OUTBOUND_PORT: u16 = 15001;
@@ -53,7 +55,7 @@ macro_rules! plain {
 plain! {
     Address = 16, Endpoint = 20, Tuple = 40,
     SocketKey = 32, ListenerKey = 20, PortKey = 8, DropKey = 8,
-    PodEntry = 56, AgentSocket = 24, ShownPeer = 24, TupleEntry = 16, GuardEntry = 40,
+    PodEntry = 64, AgentSocket = 24, ShownPeer = 24, TupleEntry = 16, GuardEntry = 48, PortEntry = 16,
 }
 // SAFETY: integers.
 unsafe impl Plain for u32 {}

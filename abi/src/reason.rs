@@ -94,6 +94,12 @@ reasons! {
     FromUnclassifiable = 18, FromPod, "unclassifiable";
     /// A process of the pod wants a port that is the agent's.
     AgentPortBind = 19, Bind, "agent-port";
+    /// What is known of the pod was being replaced, each time that it was read.
+    ConnectUnsettled = 20, Connect, "unsettled";
+    /// The same, at the guard.
+    ToUnsettled = 21, ToPod, "unsettled";
+    /// The same, at the guard.
+    FromUnsettled = 22, FromPod, "unsettled";
 }
 
 impl Reason {

@@ -1,6 +1,7 @@
 //! The layouts that both sides rely on.
 
-use crate::{Address, Endpoint, Reason, SocketKey, Tuple};
+use crate::{Address, Egress, Endpoint, GuardEntry, MtlsMode, PodEntry, PortEntry, PortKey, Reason, Sealed};
+use crate::{SocketKey, Tuple};
 
 #[test]
 fn an_ipv4_address_is_stored_v4_mapped_in_network_order() {
@@ -38,4 +39,36 @@ fn a_reason_is_found_by_its_counter_and_none_lies_beyond() {
         assert!(!reason.name().is_empty() && !reason.direction().name().is_empty());
     }
     assert_eq!(Reason::from_number(Reason::COUNT as u32), None);
+}
+
+#[test]
+fn a_sealed_value_is_of_its_own_key_and_no_mixture_of_two_is_of_either() {
+    let ip = |last| Address::from_v4(u32::from_ne_bytes([10, 244, 1, last]));
+    let strict = GuardEntry::new(7, ip(2), Address::ZERO, MtlsMode::Strict);
+    let loose = GuardEntry::new(8, ip(3), Address::ZERO, MtlsMode::Permissive);
+    assert!(strict.is_of(&7) && loose.is_of(&8) && !strict.is_of(&8) && !loose.is_of(&7));
+    let opened = strict.with(7, Egress::Open);
+    assert!(opened.is_of(&7) && opened.is_open() && opened.mode() == strict.mode());
+    let words = |entry: &GuardEntry| -> [u64; 6] {
+        // SAFETY: a value is made of integers without padding.
+        unsafe { core::mem::transmute(*entry) }
+    };
+    for (a, b) in [(&strict, &loose), (&strict, &opened), (&opened, &loose)] {
+        let (from, to) = (words(a), words(b));
+        for mixture in 1..(1_u32 << 6) - 1 {
+            let mixed: [u64; 6] =
+                core::array::from_fn(|word| if mixture >> word & 1 == 0 { from[word] } else { to[word] });
+            if mixed == from || mixed == to {
+                continue;
+            }
+            // SAFETY: every bit pattern is a value.
+            let mixed = unsafe { GuardEntry::copied(mixed.as_ptr().cast()) };
+            assert!(!mixed.is_of(&7) && !mixed.is_of(&8), "{mixture:06b}");
+        }
+    }
+    let pod = PodEntry::new(1 << 40, 4, 5, 6).at(1 << 40, ip(2), Address::ZERO);
+    assert!(pod.is_of(&(1 << 40)) && !pod.is_of(&1));
+    let (here, there) = (PortKey::new(7, 80), PortKey::new(7, 81));
+    assert!(PortEntry::new(here, MtlsMode::Strict).is_of(&here));
+    assert!(!PortEntry::new(here, MtlsMode::Strict).is_of(&there));
 }

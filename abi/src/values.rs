@@ -1,6 +1,7 @@
 //! Values of the maps.
 
 use crate::address::{Address, Endpoint};
+use crate::keys::PortKey;
 
 /// Value of `PODS`: an enrolled pod, by the cookie of its network namespace.
 #[repr(C)]
@@ -13,12 +14,23 @@ pub struct PodEntry {
     zero: u32,
     generation: u64,
     captured_at: u64,
+    seal: u64,
 }
 
 impl PodEntry {
-    /// A pod with these addresses; [`Address::ZERO`] for a family that it lacks. `captured_at` in ns since boot.
-    pub const fn new(v4: Address, v6: Address, host_ifindex: u32, generation: u64, captured_at: u64) -> Self {
-        Self { v4, v6, host_ifindex, zero: 0, generation, captured_at }
+    /// A pod behind a host interface, at no address, captured at `captured_at` (ns since boot) by a generation.
+    pub const fn new(cookie: u64, host_ifindex: u32, generation: u64, captured_at: u64) -> Self {
+        let zero = Address::ZERO;
+        Self { v4: zero, v6: zero, host_ifindex, zero: 0, generation, captured_at, seal: 0 }.sealed(cookie)
+    }
+
+    /// The same pod with these addresses; [`Address::ZERO`] for a family that it lacks.
+    pub const fn at(self, cookie: u64, v4: Address, v6: Address) -> Self {
+        Self { v4, v6, ..self }.sealed(cookie)
+    }
+
+    const fn sealed(self, cookie: u64) -> Self {
+        Self { seal: self.seal_for(cookie), ..self }
     }
 
     /// Its IPv4 address, or zero.
@@ -207,6 +219,29 @@ pub enum Egress {
     Captured = 2,
 }
 
+/// Value of `PORT_MODES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortEntry {
+    mode: u32,
+    zero: u32,
+    seal: u64,
+}
+
+impl PortEntry {
+    /// What the port of this key takes.
+    pub const fn new(key: PortKey, mode: MtlsMode) -> Self {
+        let entry = Self { mode: mode as u32, zero: 0, seal: 0 };
+        Self { seal: entry.seal_for(key), ..entry }
+    }
+
+    /// The number of its [`MtlsMode`].
+    #[inline(always)]
+    pub const fn mode(&self) -> u32 {
+        self.mode
+    }
+}
+
 /// Value of `GUARDS`: the pod behind a host interface.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,17 +250,24 @@ pub struct GuardEntry {
     v6: Address,
     mode: u32,
     egress: u32,
+    seal: u64,
 }
 
 impl GuardEntry {
-    /// A pod with these addresses ([`Address::ZERO`] for a family that it lacks) and this mode where no port says otherwise.
-    pub const fn new(v4: Address, v6: Address, mode: MtlsMode, egress: Egress) -> Self {
-        Self { v4, v6, mode: mode as u32, egress: egress as u32 }
+    /// A pod with these addresses ([`Address::ZERO`] for a family that it lacks) and this mode where no port says
+    /// otherwise, captured.
+    pub const fn new(ifindex: u32, v4: Address, v6: Address, mode: MtlsMode) -> Self {
+        let egress = Egress::Captured as u32;
+        Self { v4, v6, mode: mode as u32, egress, seal: 0 }.sealed(ifindex)
     }
 
     /// The same pod, with another egress.
-    pub const fn with(self, egress: Egress) -> Self {
-        Self { egress: egress as u32, ..self }
+    pub const fn with(self, ifindex: u32, egress: Egress) -> Self {
+        Self { egress: egress as u32, ..self }.sealed(ifindex)
+    }
+
+    const fn sealed(self, ifindex: u32) -> Self {
+        Self { seal: self.seal_for(ifindex), ..self }
     }
 
     /// Whether connections that nobody published may leave.

@@ -277,7 +277,7 @@ fn without_listeners_connects_are_refused_at_once_and_a_new_agent_takes_over_fro
     assert_eq!(lab.want(&pod, false, MtlsPolicy::new(MtlsMode::Permissive, [])).enrolled, 0);
     connect(&pod.netns, SocketAddr::new(other.v4, 8080)).unwrap();
     assert!(accept(at(&listeners.outbound, pod.v4)).is_none());
-    let links = std::fs::read_dir(lab.folder.path().join("bpf/3/links")).unwrap().count();
+    let links = std::fs::read_dir(lab.folder.path().join("bpf/4/links")).unwrap().count();
     assert_eq!(links, 7, "only the node's own");
     assert!(!lab.folder.path().join("captured").join(pod.uid.as_str()).exists());
 }
@@ -339,7 +339,7 @@ fn a_pod_whose_record_names_an_interface_that_is_not_its_own_is_reported_and_not
         std::fs::write(&path, wrong.to_string()).unwrap();
         let applied = lab.want(&pod, true, MtlsPolicy::new(MtlsMode::Strict, []));
         assert!(applied.failed[0].1.contains(reason), "{ifindex}: {:?}", applied.failed);
-        let links = std::fs::read_dir(lab.folder.path().join("bpf/3/links")).unwrap().count();
+        let links = std::fs::read_dir(lab.folder.path().join("bpf/4/links")).unwrap().count();
         assert_eq!(links, 7, "nothing of a pod's");
     }
     let _reachable = listen(&other.netns, SocketAddr::new(other.v4, 8080));

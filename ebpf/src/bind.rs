@@ -5,9 +5,9 @@ use aya_ebpf::helpers::bpf_get_netns_cookie;
 use aya_ebpf::programs::SockAddrContext;
 use heddle_abi::{AGENT_PORTS, Address, Reason};
 
-use crate::connect::{SOCK_STREAM, ip4, ip6, is_agents, port};
+use crate::connect::{SOCK_STREAM, ip4, ip6, is_agents, pod_of, port};
 use crate::count::Refused;
-use crate::maps::PODS;
+use crate::settled::Unsettled;
 
 /// Of an IPv4 socket.
 #[inline(always)]
@@ -33,7 +33,10 @@ fn admit(ctx: &SockAddrContext, address: Address) -> Result<(), Refused> {
     }
     // SAFETY: a helper call on the kernel's context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    // SAFETY: entries are replaced whole; read at once.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return Ok(()) };
-    if is_agents(ctx) { Ok(()) } else { Err(Refused::of(pod.host_ifindex(), Reason::AgentPortBind)) }
+    let ifindex = match pod_of(cookie) {
+        Ok(None) => return Ok(()),
+        Ok(Some(pod)) => pod.host_ifindex(),
+        Err(Unsettled) => 0,
+    };
+    if is_agents(ctx) { Ok(()) } else { Err(Refused::of(ifindex, Reason::AgentPortBind)) }
 }

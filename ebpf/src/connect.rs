@@ -9,6 +9,7 @@ use heddle_abi::{
 
 use crate::count::Refused;
 use crate::maps::{AGENT_SOCKETS, PODS, PROBER_CGROUP, SHOWN_PEERS};
+use crate::settled::{Unsettled, settled};
 use crate::words::words;
 
 pub(crate) const SOCK_STREAM: u32 = 1;
@@ -18,7 +19,7 @@ const IPPROTO_MPTCP: u32 = 262;
 /// Captures an IPv4 connect.
 #[inline(always)]
 pub fn v4(ctx: &SockAddrContext) -> Result<(), Refused> {
-    let Some(pod) = captured_pod(ctx) else { return Ok(()) };
+    let Some(pod) = &captured_pod(ctx)? else { return Ok(()) };
     let dialled = Endpoint::new(Address::from_v4(ip4(ctx)), port(ctx));
     if stays_in_pod(&dialled, pod) {
         forget(ctx);
@@ -39,7 +40,7 @@ pub fn v4(ctx: &SockAddrContext) -> Result<(), Refused> {
 /// Captures an IPv6 connect; a v4-mapped one goes to the IPv4 listener.
 #[inline(always)]
 pub fn v6(ctx: &SockAddrContext) -> Result<(), Refused> {
-    let Some(pod) = captured_pod(ctx) else { return Ok(()) };
+    let Some(pod) = &captured_pod(ctx)? else { return Ok(()) };
     let dialled = Endpoint::new(Address::from_v6(ip6(ctx)), port(ctx));
     if stays_in_pod(&dialled, pod) {
         forget(ctx);
@@ -64,20 +65,31 @@ pub fn v6(ctx: &SockAddrContext) -> Result<(), Refused> {
 
 /// The pod whose stream socket this is, unless the socket is the agent's.
 #[inline(always)]
-fn captured_pod(ctx: &SockAddrContext) -> Option<&'static PodEntry> {
+fn captured_pod(ctx: &SockAddrContext) -> Result<Option<PodEntry>, Refused> {
     // SAFETY: plain reads of the kernel's context.
     let (kind, protocol) = unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).protocol) };
     if kind != SOCK_STREAM || (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP) {
-        return None;
+        return Ok(None);
     }
     // SAFETY: a helper call on the kernel's context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    // SAFETY: entries are replaced whole; one that is removed meanwhile refuses or captures this last connect.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else {
-        mark_probe(ctx);
-        return None;
+    let pod = match pod_of(cookie) {
+        // Nothing is known of the pod, so nothing can be said of where it goes.
+        Err(Unsettled) => return Err(Refused::anywhere(Reason::ConnectUnsettled)),
+        Ok(pod) => pod,
     };
-    if is_agents(ctx) { None } else { Some(pod) }
+    if pod.is_none() {
+        mark_probe(ctx);
+        return Ok(None);
+    }
+    // One that is removed meanwhile captures this last connect; its listeners stay a little longer.
+    Ok(if is_agents(ctx) { None } else { pod })
+}
+
+/// The enrolled pod of a network namespace.
+#[inline(always)]
+pub(crate) fn pod_of(cookie: u64) -> Result<Option<PodEntry>, Unsettled> {
+    settled(&cookie, |cookie| PODS.get_ptr(cookie))
 }
 
 /// Marked by the agent. What capture once left alone because it had begun before is an application's like any other.

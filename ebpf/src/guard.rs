@@ -9,6 +9,7 @@ use crate::maps::{GUARDS, PORT_MODES, TUPLES, UDP_FLOWS};
 use crate::packet::{
     Frame, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Unclassifiable, parse,
 };
+use crate::settled::{Unsettled, settled};
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -26,11 +27,12 @@ struct Passage<'a> {
 #[inline(always)]
 pub fn to_pod(ctx: &TcContext) -> Result<(), Refused> {
     let ifindex = ifindex(ctx);
-    // SAFETY: entries are replaced whole; every generation of one guards the same pod.
-    let Some(guard) = (unsafe { GUARDS.get(ifindex) }) else {
-        return Err(Refused::of(ifindex, Reason::ToUnknownPod));
+    let guard = match guard_at(ifindex) {
+        Ok(Some(guard)) => guard,
+        Ok(None) => return Err(Refused::of(ifindex, Reason::ToUnknownPod)),
+        Err(Unsettled) => return Err(Refused::of(ifindex, Reason::ToUnsettled)),
     };
-    let passage = Passage { ctx, ifindex, guard };
+    let passage = Passage { ctx, ifindex, guard: &guard };
     passage.towards().map_err(|reason| Refused::of(ifindex, reason))
 }
 
@@ -38,12 +40,24 @@ pub fn to_pod(ctx: &TcContext) -> Result<(), Refused> {
 #[inline(always)]
 pub fn from_pod(ctx: &TcContext) -> Result<(), Refused> {
     let ifindex = ifindex(ctx);
-    // SAFETY: as above.
-    let Some(guard) = (unsafe { GUARDS.get(ifindex) }) else {
-        return Err(Refused::of(ifindex, Reason::FromUnknownPod));
+    let guard = match guard_at(ifindex) {
+        Ok(Some(guard)) => guard,
+        Ok(None) => return Err(Refused::of(ifindex, Reason::FromUnknownPod)),
+        Err(Unsettled) => return Err(Refused::of(ifindex, Reason::FromUnsettled)),
     };
-    let passage = Passage { ctx, ifindex, guard };
+    let passage = Passage { ctx, ifindex, guard: &guard };
     passage.away().map_err(|reason| Refused::of(ifindex, reason))
+}
+
+/// The map puts the new entry in before it takes the old one out, and a lookup that began before the one and ends after the
+/// other finds neither: hence the second look.
+#[inline(always)]
+fn guard_at(ifindex: u32) -> Result<Option<GuardEntry>, Unsettled> {
+    let look = || settled(&ifindex, |ifindex| GUARDS.get_ptr(ifindex));
+    match look() {
+        Ok(None) => look(),
+        found => found,
+    }
 }
 
 impl Passage<'_> {
@@ -133,9 +147,10 @@ impl Passage<'_> {
 
     #[inline(always)]
     fn admits_plaintext(&self, port: u16) -> bool {
-        // SAFETY: one word, copied out.
-        let mode = unsafe { PORT_MODES.get(PortKey::new(self.ifindex, port)) }.copied();
-        MtlsMode::admits_plaintext(mode.unwrap_or(self.guard.mode()))
+        match settled(&PortKey::new(self.ifindex, port), |key| PORT_MODES.get_ptr(key)) {
+            Ok(entry) => MtlsMode::admits_plaintext(entry.map_or(self.guard.mode(), |entry| entry.mode())),
+            Err(Unsettled) => false,
+        }
     }
 
     #[inline(always)]

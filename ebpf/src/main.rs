@@ -19,6 +19,7 @@ mod lookup;
 mod maps;
 mod packet;
 mod peer;
+mod settled;
 mod sock_ops;
 mod words;
 

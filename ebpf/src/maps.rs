@@ -4,15 +4,15 @@ use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, SkStorage, SockHash};
 use aya_ebpf::macros::btf_map;
 use heddle_abi::{
-    AgentSocket, DropKey, Endpoint, GuardEntry, ListenerKey, PodEntry, PortKey, Reason, ShownPeer, SocketKey,
-    Tuple, TupleEntry,
+    AgentSocket, DropKey, Endpoint, GuardEntry, ListenerKey, PodEntry, PortEntry, PortKey, Reason, ShownPeer,
+    SocketKey, Tuple, TupleEntry,
 };
 
 /// cgroup of the kubelet's own processes; 0: none. Set at load.
 #[unsafe(no_mangle)]
 pub static PROBER_CGROUP: Global<u64> = Global::new(0);
 
-/// Enrolled pods by the cookie of their network namespace.
+/// Enrolled pods by the cookie of their network namespace; read by [`crate::settled`].
 #[btf_map]
 pub static PODS: HashMap<u64, PodEntry, 4096> = HashMap::new();
 
@@ -40,13 +40,13 @@ pub static TUPLES: LruHashMap<Tuple, TupleEntry, 65536> = LruHashMap::new();
 #[btf_map]
 pub static LISTENERS: SockHash<ListenerKey, 16384> = SockHash::new();
 
-/// Guarded pods by the host side of their veth.
+/// Guarded pods by the host side of their veth; read by [`crate::settled`].
 #[btf_map]
 pub static GUARDS: HashMap<u32, GuardEntry, 4096> = HashMap::new();
 
-/// Ports with a mode of their own.
+/// Ports with a mode of their own; read by [`crate::settled`].
 #[btf_map]
-pub static PORT_MODES: HashMap<PortKey, u32, 65536> = HashMap::new();
+pub static PORT_MODES: HashMap<PortKey, PortEntry, 65536> = HashMap::new();
 
 /// UDP that pods sent, as they sent it → when (ns since boot).
 #[btf_map]

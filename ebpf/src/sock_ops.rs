@@ -15,7 +15,8 @@ use heddle_abi::{
     Verdict,
 };
 
-use crate::maps::{AGENT_SOCKETS, ORIG_DST, PEERS, PODS, SHOWN_PEERS, TUPLES};
+use crate::connect::pod_of;
+use crate::maps::{AGENT_SOCKETS, ORIG_DST, PEERS, SHOWN_PEERS, TUPLES};
 use crate::words::words;
 
 const AF_INET: u32 = 2;
@@ -64,8 +65,7 @@ fn publish(ctx: &SockOpsContext) {
 #[inline(always)]
 fn mark_earlier(ctx: &SockOpsContext, tuple: &Tuple) -> Option<AgentSocket> {
     let cookie = cookie(ctx);
-    // SAFETY: entries are replaced whole; read at once.
-    let pod = unsafe { PODS.get(cookie) }?;
+    let pod = pod_of(cookie).ok()??;
     let to = tuple.destination().address();
     let inside = to.is_loopback() || to == pod.v4() || to == pod.v6();
     // SAFETY: a helper without arguments.

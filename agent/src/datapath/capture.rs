@@ -150,12 +150,12 @@ impl Capture {
 
     fn capture(&self, pod: &Pod, generation: Generation) -> io::Result<()> {
         let (v4, v6) = (of_family(&pod.addresses, true), of_family(&pod.addresses, false));
-        let pods = &self.kernel.maps.pods;
-        let since = match pods.get(&pod.cookie.0)? {
-            Some(entry) => entry.captured_at(),
-            None => earlier::now()?,
+        let (pods, cookie) = (&self.kernel.maps.pods, pod.cookie.0);
+        let (generation, since) = match pods.get(&cookie)? {
+            Some(entry) => (entry.generation(), entry.captured_at()),
+            None => (generation.0, earlier::now()?),
         };
-        pods.put(&pod.cookie.0, &PodEntry::new(v4, v6, pod.host_ifindex, generation.0, since))
+        pods.keep(&cookie, &PodEntry::new(cookie, pod.host_ifindex, generation, since).at(cookie, v4, v6))
     }
 
     /// The kubelet waits for this file before it starts containers.

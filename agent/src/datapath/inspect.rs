@@ -195,8 +195,8 @@ impl Inspector {
                     mode(guard.mode())
                 )
             }),
-            "PORT_MODES" => lines(&maps.port_modes, |key, number| {
-                format!("interface {} port {}: {}", key.ifindex(), key.port(), mode(*number))
+            "PORT_MODES" => lines(&maps.port_modes, |key, entry| {
+                format!("interface {} port {}: {}", key.ifindex(), key.port(), mode(entry.mode()))
             }),
             "LISTENERS" => {
                 let kind = |number| if number == 2 { "tunnel" } else { "plaintext" };

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use heddle_abi::{
-    AgentSocket, DropKey, Endpoint, GuardEntry, ListenerKey, Plain, PodEntry, PortKey, SocketKey, Tuple,
-    TupleEntry,
+    AgentSocket, DropKey, Endpoint, GuardEntry, ListenerKey, Plain, PodEntry, PortEntry, PortKey, SocketKey,
+    Tuple, TupleEntry,
 };
 
 use super::error::{DatapathError, doing};
@@ -37,7 +37,7 @@ pub(super) struct Maps {
     /// Value: a listening socket's descriptor.
     pub(super) listeners: Table<ListenerKey, u32>,
     pub(super) guards: Table<u32, GuardEntry>,
-    pub(super) port_modes: Table<PortKey, u32>,
+    pub(super) port_modes: Table<PortKey, PortEntry>,
     pub(super) udp_flows: Table<Tuple, u64>,
     pub(super) counters: Table<u32, u64>,
     pub(super) pod_drops: Table<DropKey, u64>,

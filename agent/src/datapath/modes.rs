@@ -2,7 +2,7 @@
 
 use std::io;
 
-use heddle_abi::{Egress, GuardEntry, MtlsMode as KernelMode, PortKey};
+use heddle_abi::{Egress, GuardEntry, MtlsMode as KernelMode, PortEntry, PortKey};
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
 
 use super::endpoint::of_family;
@@ -13,11 +13,13 @@ use crate::pod::Pod;
 pub(super) fn write(maps: &Maps, pod: &Pod, policy: &MtlsPolicy, egress: Egress) -> io::Result<()> {
     let ifindex = pod.host_ifindex;
     for (port, mode) in policy.exceptions() {
-        maps.port_modes.put(&PortKey::new(ifindex, *port), &(kernel_mode(*mode) as u32))?;
+        let key = PortKey::new(ifindex, *port);
+        maps.port_modes.keep(&key, &PortEntry::new(key, kernel_mode(*mode)))?;
     }
     let addresses = &pod.addresses;
     let (v4, v6) = (of_family(addresses, true), of_family(addresses, false));
-    maps.guards.put(&ifindex, &GuardEntry::new(v4, v6, kernel_mode(policy.default_mode()), egress))?;
+    let guard = GuardEntry::new(ifindex, v4, v6, kernel_mode(policy.default_mode()));
+    maps.guards.keep(&ifindex, &guard.with(ifindex, egress))?;
     let is_exception = |port| policy.exceptions().iter().any(|exception| exception.0 == port);
     remove_ports(maps, |key| key.ifindex() == ifindex && !is_exception(key.port()))
 }
@@ -25,7 +27,7 @@ pub(super) fn write(maps: &Maps, pod: &Pod, policy: &MtlsPolicy, egress: Egress)
 /// Lets everything out that the pod begins, if its guard stands.
 pub(super) fn open_egress(maps: &Maps, ifindex: u32) -> io::Result<()> {
     match maps.guards.get(&ifindex)? {
-        Some(guard) => maps.guards.put(&ifindex, &guard.with(Egress::Open)),
+        Some(guard) => maps.guards.keep(&ifindex, &guard.with(ifindex, Egress::Open)),
         None => Ok(()),
     }
 }

@@ -47,6 +47,14 @@ impl<K: Plain, V: Plain> Table<K, V> {
         bpf::element(bpf_cmd::BPF_MAP_UPDATE_ELEM, self.map.as_fd(), (&raw const *key).cast(), value, 0)
     }
 
+    /// As [`Self::put`], but an entry that is there already stays where it is: programs may be reading it.
+    pub(super) fn keep(&self, key: &K, value: &V) -> io::Result<()>
+    where
+        V: PartialEq,
+    {
+        if self.get(key)?.as_ref() == Some(value) { Ok(()) } else { self.put(key, value) }
+    }
+
     /// Removes; whether there was one.
     pub(super) fn remove(&self, key: &K) -> io::Result<bool> {
         let key = (&raw const *key).cast();

@@ -3,12 +3,13 @@
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::maps::Map;
 use aya::programs::{Program, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use heddle_abi::{
-    Egress, Endpoint, GuardEntry, MtlsMode, Plain, PortKey, Reason, Tuple, TupleEntry, Verdict,
+    Egress, Endpoint, GuardEntry, MtlsMode, Plain, PortEntry, PortKey, Reason, Tuple, TupleEntry, Verdict,
 };
 
 use super::endpoint::address;
@@ -44,7 +45,7 @@ impl Guard {
         }
         let guards: Table<u32, GuardEntry> = table(&object, "GUARDS");
         let ip = |text: &str| address(text.parse().unwrap());
-        guards.put(&IFINDEX, &GuardEntry::new(ip(POD), ip(POD6), mode, Egress::Captured)).unwrap();
+        guards.put(&IFINDEX, &GuardEntry::new(IFINDEX, ip(POD), ip(POD6), mode)).unwrap();
         Self { counters: table(&object, "COUNTERS"), guards, object }
     }
 
@@ -53,14 +54,17 @@ impl Guard {
         tuples.put(&tuple, &TupleEntry::new(verdict, 0)).unwrap();
     }
 
+    /// Every counter, in the order of the reasons.
+    fn counts(&self) -> Vec<u64> {
+        Reason::ALL.iter().map(|reason| self.counters.sum(&(*reason as u32)).unwrap()).collect()
+    }
+
     /// The reason for which a frame is dropped, if it is; exactly that counter must have moved.
     fn run(&mut self, program: &str, frame: &[u8]) -> Option<Reason> {
-        let counts =
-            |guard: &Self| Reason::ALL.iter().map(|r| guard.counters.sum(&(*r as u32)).unwrap()).collect();
-        let before: Vec<u64> = counts(self);
+        let before = self.counts();
         let program: &mut SchedClassifier = self.object.program_mut(program).unwrap().try_into().unwrap();
         let run = program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() }).unwrap();
-        let after: Vec<u64> = counts(self);
+        let after = self.counts();
         let moved: Vec<Reason> =
             Reason::ALL.iter().copied().filter(|r| after[*r as usize] != before[*r as usize]).collect();
         match run.return_value.cast_signed() {
@@ -211,19 +215,57 @@ fn a_probe_passes_by_its_tuple_and_a_port_by_its_own_mode() {
     guard.publish(Tuple::new(end(PEER, 40000), end(POD, 8080)), Verdict::Probe);
     assert_eq!(guard.towards(&probe), None);
     assert_eq!(guard.towards(&tcp(PEER, POD, 8081, SYN)), Some(Reason::PlaintextToStrict));
-    let modes: Table<PortKey, u32> = table(&guard.object, "PORT_MODES");
+    let modes: Table<PortKey, PortEntry> = table(&guard.object, "PORT_MODES");
     for (port, mode) in [(9001, MtlsMode::Permissive), (9002, MtlsMode::Disable), (9003, MtlsMode::Strict)] {
-        modes.put(&PortKey::new(IFINDEX, port), &(mode as u32)).unwrap();
+        let key = PortKey::new(IFINDEX, port);
+        modes.put(&key, &PortEntry::new(key, mode)).unwrap();
     }
-    modes.put(&PortKey::new(IFINDEX, 9004), &77).unwrap();
+    let another = PortEntry::new(PortKey::new(IFINDEX, 9001), MtlsMode::Permissive);
+    modes.put(&PortKey::new(IFINDEX, 9004), &another).unwrap();
     assert_eq!(guard.towards(&tcp(PEER, POD, 9001, SYN)), None, "PERMISSIVE");
     assert_eq!(guard.towards(&udp(PEER, 1, POD, 9002)), None, "DISABLE");
     assert_eq!(guard.towards(&tcp(PEER, POD, 9003, SYN)), Some(Reason::PlaintextToStrict));
     assert_eq!(
         guard.towards(&tcp(PEER, POD, 9004, SYN)),
         Some(Reason::PlaintextToStrict),
-        "a mode that is none"
+        "an entry that is another port's"
     );
+}
+
+#[test]
+fn a_pod_is_never_judged_by_the_entry_of_another_that_is_written_meanwhile() {
+    const RUNS: u32 = 2_000_000;
+    let mut guard = Guard::new(MtlsMode::Strict);
+    let own = guard.guards.get(&IFINDEX).unwrap().unwrap();
+    let other = IFINDEX + 1;
+    let open = GuardEntry::new(other, address(POD6.parse().unwrap()), *own.v4(), MtlsMode::Permissive);
+    let before = guard.counts();
+    let (guards, done) = (guard.guards.clone(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // A replaced entry's memory is what the next put writes to.
+            while !done.load(Ordering::Relaxed) {
+                guards.put(&IFINDEX, &own).unwrap();
+                guards.put(&other, &open.with(other, Egress::Open)).unwrap();
+            }
+        });
+        let syn = tcp(PEER, POD, 8080, SYN);
+        let program: &mut SchedClassifier =
+            guard.object.program_mut("heddle_to_pod").unwrap().try_into().unwrap();
+        for _ in 0..10 {
+            let options = TestRunOptions { data_in: Some(&syn), repeat: RUNS / 10, ..TestRunOptions::new() };
+            program.test_run(options).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let counts = guard.counts();
+    let counted = |reason| counts[reason as usize] - before[reason as usize];
+    let refused = [Reason::PlaintextToStrict, Reason::ToUnsettled, Reason::ToUnknownPod].map(counted);
+    assert_eq!(refused.iter().sum::<u64>(), u64::from(RUNS), "{refused:?}");
+    assert!(refused[0] > u64::from(RUNS) / 2, "{refused:?}");
+    guard.guards.put(&IFINDEX, &open).unwrap();
+    assert_eq!(guard.towards(&ARP), Some(Reason::ToUnsettled), "another's entry");
+    assert_eq!(guard.away(&ARP), Some(Reason::FromUnsettled), "another's entry");
 }
 
 #[test]
@@ -251,7 +293,7 @@ fn an_open_guard_and_a_connect_from_before_let_a_syn_out_and_nothing_else_change
         assert_eq!(guard.away(&syn), (!passes).then_some(Reason::UnpublishedSyn), "until {until}, now {now}");
     }
     let entry = guard.guards.get(&IFINDEX).unwrap().unwrap();
-    guard.guards.put(&IFINDEX, &entry.with(Egress::Open)).unwrap();
+    guard.guards.put(&IFINDEX, &entry.with(IFINDEX, Egress::Open)).unwrap();
     assert_eq!(guard.away(&syn), None, "open");
     assert_eq!(guard.away(&tcp(PEER, PEER, 80, SYN)), Some(Reason::SpoofedSource), "open to the pod only");
 }
