@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use heddle_agent::datapath::Purpose;
+use heddle_agent::datapath::{Purpose, WorkerCommand};
 use heddle_agent::traffic::network::PodNetwork;
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
 use heddle_core::names::OrigDst;
@@ -280,6 +280,29 @@ fn without_listeners_connects_are_refused_at_once_and_a_new_agent_takes_over_fro
     let links = std::fs::read_dir(lab.folder.path().join("bpf/4/links")).unwrap().count();
     assert_eq!(links, 7, "only the node's own");
     assert!(!lab.folder.path().join("captured").join(pod.uid.as_str()).exists());
+}
+
+#[test]
+fn what_is_being_looked_up_while_a_pod_leaves_still_finds_its_listeners() {
+    let mut lab = Lab::new();
+    let pod = lab.pod(1);
+    lab.start_agent();
+    let listeners = lab.enrol(&pod, MtlsMode::Permissive);
+    let steered = |lab: &mut Lab| {
+        let maps = lab.agent().datapath.inspector().maps();
+        maps.into_iter().find(|map| map.name == "LISTENERS").unwrap().entries
+    };
+    assert_eq!(steered(&mut lab), 4, "two ports, two families");
+    assert_eq!(lab.want(&pod, false, MtlsPolicy::new(MtlsMode::Permissive, [])).enrolled, 0);
+    assert_eq!(steered(&mut lab), 4, "for as long as the worker keeps them");
+    assert!(matches!(lab.agent().orders.try_recv(), Ok(WorkerCommand::Release(uid)) if uid == pod.uid));
+    // Back in before the first ones are closed: those take nothing along that is not theirs.
+    let again = lab.enrol(&pod, MtlsMode::Permissive);
+    drop(listeners);
+    assert_eq!(steered(&mut lab), 4);
+    assert_eq!(lab.want(&pod, false, MtlsPolicy::new(MtlsMode::Permissive, [])).enrolled, 0);
+    drop(again);
+    assert_eq!(steered(&mut lab), 0, "with them, their entries");
 }
 
 #[test]

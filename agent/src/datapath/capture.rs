@@ -109,12 +109,8 @@ impl Capture {
         modes::open_egress(&self.kernel.maps, pod.host_ifindex).map_err(|error| format!("guard: {error}"))?;
         self.kernel.maps.pods.remove(&pod.cookie.0).map_err(|error| format!("capture: {error}"))?;
         self.kernel.detach_lookup(pod.cookie).map_err(|error| text(&error))?;
-        for ip in &pod.addresses {
-            for kind in [ListenerKind::Plaintext, ListenerKind::Tunnel] {
-                let key = ListenerKey::new(address(*ip), kind);
-                self.kernel.maps.listeners.remove(&key).map_err(|error| format!("listeners: {error}"))?;
-            }
-        }
+        // LISTENERS is left alone: a lookup that has begun goes on to it, and would answer a client of the pod with RST. A
+        // listener takes its entry along when it closes.
         for worker in &self.workers {
             let uid = pod.uid.clone();
             let command = if runs { WorkerCommand::Release(uid) } else { WorkerCommand::Stop(uid) };
