@@ -196,7 +196,11 @@ impl Enrolment {
                     tracing::info!(pod = %held.pod, "released");
                     self.pods.remove(&uid);
                 }
-                Err(reason) => failed.push((uid, reason)),
+                // Half-way out: nothing may serve it any more, so that it cannot simply stay in.
+                Err(reason) => {
+                    failed.push((uid.clone(), reason));
+                    self.failing.extend(self.pods.remove(&uid).map(|held| (uid, held.pod)));
+                }
             }
         }
         let given_up = |uid: &&PodUid| !desired.contains_key(*uid) && !unreadable.contains(*uid);
