@@ -19,7 +19,7 @@ use crate::telemetry::{Direction, Reason};
 /// After a failed accept, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
-/// Accepts until the pod is stopped or the worker drains.
+/// Accepts until the pod is stopped or released, its listeners are replaced, or the worker drains.
 pub async fn accept<N: PodNetwork>(
     worker: Rc<Worker<N>>,
     served: Rc<Served>,
@@ -38,7 +38,7 @@ pub async fn accept<N: PodNetwork>(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut stopped => return,
+            () = &mut stopped => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -53,6 +53,29 @@ pub async fn accept<N: PodNetwork>(
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
+        }
+    }
+    if let Ok(listener) = listener.into_std() {
+        empty(&worker, &served, &listener, direction);
+    }
+}
+
+/// What waits in the queue was let in before the end, and closing the listener would reset it.
+fn empty<N: PodNetwork>(
+    worker: &Rc<Worker<N>>,
+    served: &Rc<Served>,
+    listener: &std::net::TcpListener,
+    direction: Direction,
+) {
+    while !served.stopped.is_cancelled() {
+        let (stream, client) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(_nobody) => return,
+        };
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            admit(worker, served, stream, client, direction);
         }
     }
 }
