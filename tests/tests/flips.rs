@@ -28,19 +28,25 @@ fn a_namespace_labelled_and_unlabelled_twenty_times_loses_no_connection() {
         assert!(load.try_wait().unwrap().is_none(), "the load ended before flip {flip}");
     }
     let outcome = ended(load).unwrap();
-    let page = world.sandbox.metrics("node-2").unwrap();
-    assert_eq!(outcome["failed"], 0, "{outcome}");
+    let pages = ["node-1", "node-2"].map(|node| world.sandbox.metrics(node).unwrap());
+    assert_eq!(outcome["failed"], 0, "{outcome}, {:?}", pages.each_ref().map(|page| refusals(page)));
     for open in open_ones {
         let outcome = ended(open).unwrap();
         assert_eq!(outcome["failed"], 0, "kept open: {outcome}");
         assert!(outcome["ok"].as_u64().unwrap() > 500, "kept open: {outcome}");
     }
     assert!(outcome["ok"].as_u64().unwrap() > 4000, "{outcome}");
-    let tunnelled: f64 = page
+    let tunnelled: f64 = pages[1]
         .lines()
         .filter(|line| line.starts_with("istio_tcp_connections_opened_total"))
         .filter(|line| line.contains("connection_security_policy=\"mutual_tls\""))
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
         .sum();
     assert!(tunnelled > 100.0, "{tunnelled} were tunnelled of {outcome}");
+}
+
+/// What a node's programs refused since they were loaded, for the message.
+fn refusals(page: &str) -> Vec<&str> {
+    let counts = page.lines().filter(|line| line.starts_with("heddle_ebpf_drops_total"));
+    counts.filter(|line| !line.ends_with(" 0")).collect()
 }
