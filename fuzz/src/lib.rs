@@ -1,6 +1,8 @@
 //! What each fuzz target asserts beside "it does not panic"; the seeds run through them in `cargo test` too.
 #![forbid(unsafe_code)]
 
+mod routing;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use heddle_agent::control::{Kind, decode, saved};
@@ -9,6 +11,8 @@ use heddle_core::identity::Identity;
 use heddle_proto::discovery::DeltaDiscoveryResponse;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use prost::Message;
+
+pub use routing::{path, route};
 
 /// A text that is taken as an identity is shown as that very text: no two texts are one identity.
 pub fn spiffe(data: &[u8]) {
@@ -127,6 +131,16 @@ mod tests {
     #[test]
     fn discovery_takes_its_seeds() {
         seeds("discovery", super::discovery);
+    }
+
+    #[test]
+    fn path_takes_its_seeds() {
+        seeds("path", super::path);
+    }
+
+    #[test]
+    fn route_takes_its_seeds() {
+        seeds("route", super::route);
     }
 
     #[test]

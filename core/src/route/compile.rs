@@ -46,7 +46,9 @@ pub(super) fn rule(
     let mut broken = from.broken.clone();
     let mut keep = |error: String| broken.get_or_insert(error).len();
     let rewrite = from.rewrite.as_ref().and_then(|new| CompiledRewrite::compile(new).map_err(&mut keep).ok());
-    let cors = from.cors.as_ref().and_then(|cors| CompiledCors::compile(cors).map_err(&mut keep).ok());
+    let cors =
+        from.cors.as_ref().map(|cors| CompiledCors::compile(cors, family == Family::Gateway, &mut warnings));
+    let cors = cors.and_then(|cors| cors.map_err(&mut keep).ok());
     let action = action(from, family, &mut warnings).map_err(&mut keep).ok();
     let name = from.name.as_str().into();
     let matches = matches(from, &name, &mut warnings);

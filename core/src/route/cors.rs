@@ -7,8 +7,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::model::Cors;
-use super::pattern::Text;
+use super::model::{Cors, TextMatch};
+use super::pattern::{Pattern, Text};
 use super::request::RequestHead;
 
 /// A policy, parsed once.
@@ -43,8 +43,17 @@ pub enum CorsDecision {
 }
 
 impl CompiledCors {
-    pub(super) fn compile(from: &Cors) -> Result<Self, String> {
-        let origins: Result<_, _> = from.allow_origins.iter().map(Text::compile).collect();
+    /// An origin that cannot be understood allows nobody. A route of the Gateway API answers every preflight itself.
+    pub(super) fn compile(from: &Cors, gateway: bool, warnings: &mut Vec<String>) -> Result<Self, String> {
+        let origin = |want: &TextMatch| {
+            let compiled = match want {
+                TextMatch::Regex(text) => Pattern::parse(text).map(Text::Regex),
+                TextMatch::Present => Err("an origin is exact, a prefix, or a regular expression".to_owned()),
+                want => Text::compile(want),
+            };
+            compiled.map_err(|error| warnings.push(format!("{error}: it allows no origin"))).ok()
+        };
+        let origins = from.allow_origins.iter().filter_map(origin).collect();
         let expose = match names(&from.expose_headers)? {
             Some(Names::These(value)) => Some(value),
             // With credentials the asterisk would be a name.
@@ -52,13 +61,13 @@ impl CompiledCors {
             _ => None,
         };
         Ok(Self {
-            origins: origins?,
+            origins,
             methods: names(&from.allow_methods)?,
             headers: names(&from.allow_headers)?,
             expose,
             max_age: from.max_age.map(|age| HeaderValue::from(age.as_secs())),
             credentials: from.allow_credentials,
-            ignore_unmatched: from.ignore_unmatched_preflights,
+            ignore_unmatched: from.ignore_unmatched_preflights || gateway,
         })
     }
 

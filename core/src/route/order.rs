@@ -89,12 +89,36 @@ fn grpc(each: &CompiledMatch) -> [usize; 5] {
 /// Characters of service and method in `/service/method`; those of an expression for any of them do not count.
 fn parts(path: &str) -> (usize, usize) {
     const ANY: [&str; 4] = ["[^/]+", "[^/]*", ".+", ".*"];
+    let length = |part: &str| {
+        let inner = part.strip_prefix("(?:").and_then(|part| part.strip_suffix(')')).unwrap_or(part);
+        if ANY.contains(&inner) { 0 } else { inner.chars().count() }
+    };
     let path = path.strip_prefix('/').unwrap_or(path);
-    if let Some(method) = ANY.iter().find_map(|any| path.strip_prefix(any)?.strip_prefix('/')) {
-        return (0, if ANY.contains(&method) { 0 } else { method.len() });
+    // Expressions for any name have a slash of their own.
+    let ends = |any: &&str| path.strip_suffix(*any)?.strip_suffix('/').map(|service| (length(service), 0));
+    ANY.iter().find_map(ends).unwrap_or_else(|| {
+        path.rsplit_once('/').map_or((length(path), 0), |(service, method)| (length(service), length(method)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn characters_of_service_and_method_are_counted_however_they_are_written() {
+        for (path, wanted) in [
+            ("/pkg.Svc/Get", (7, 3)),
+            ("/pkg.Svc/", (7, 0)),
+            ("/[^/]+/Get", (0, 3)),
+            ("/pkg.Svc/[^/]+", (7, 0)),
+            ("/(?:pkg.*)/(?:G.t)", (5, 3)),
+            ("/[^/]+/(?:G.t)", (0, 3)),
+            ("/(?:pkg.*)/[^/]+", (5, 0)),
+            ("/[^/]+/[^/]+", (0, 0)),
+            ("", (0, 0)),
+        ] {
+            assert_eq!(parts(path), wanted, "{path}");
+        }
     }
-    if let Some(service) = ANY.iter().find_map(|any| path.strip_suffix(any)?.strip_suffix('/')) {
-        return (service.len(), 0);
-    }
-    path.rsplit_once('/').map_or((path.len(), 0), |(service, method)| (service.len(), method.len()))
 }

@@ -338,11 +338,17 @@ fn preflights_are_answered_and_answers_decorated() {
     // A plain OPTIONS is no preflight.
     let options = get("/").method(Method::OPTIONS).header("origin", "https://a.example");
     assert!(matches!(decide(&cors, options), CorsDecision::Decorate(_)));
-    let strict = Cors { ignore_unmatched_preflights: true, ..cors };
-    assert_eq!(
-        decide(&strict, preflight("https://evil.example")),
-        CorsDecision::Answer(StatusCode::OK, HeaderMap::new())
-    );
+    let evil = || preflight("https://evil.example");
+    let nothing = CorsDecision::Answer(StatusCode::OK, HeaderMap::new());
+    let strict = Cors { ignore_unmatched_preflights: true, ..cors.clone() };
+    assert_eq!(decide(&strict, evil()), nothing);
+    let route = HttpRule { cors: Some(cors.clone()), ..rule("r", vec![]) };
+    let answered = with_rule(route, true, &evil(), |rule, _, head| rule.cors.as_ref().unwrap().decide(head));
+    assert_eq!(answered, nothing, "the Gateway API has every preflight answered");
+    for nobody in [TextMatch::Regex("*".to_owned()), TextMatch::Regex("(".to_owned()), TextMatch::Present] {
+        let cors = Cors { allow_origins: vec![nobody], ..cors.clone() };
+        assert_eq!(decide(&cors, get("/").header("origin", "https://a.example")), CorsDecision::Pass);
+    }
 }
 
 #[test]

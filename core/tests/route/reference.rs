@@ -244,7 +244,7 @@ impl Reference<'_> {
         &self,
         held: &'h [(usize, usize, Option<usize>)],
     ) -> Option<&'h (usize, usize, Option<usize>)> {
-        let ends: Vec<_> = self.objects.iter().map(|object| first_catch_all(object)).collect();
+        let ends: Vec<_> = self.objects.iter().map(first_catch_all).collect();
         let before = |(o, r, m): &&(usize, usize, Option<usize>)| {
             ends[*o].is_none_or(|end| (*r, m.unwrap_or(0)) < end)
         };
