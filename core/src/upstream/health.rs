@@ -18,6 +18,8 @@ const STRANGERS: usize = 1_024;
 const EVENTS: usize = 32;
 /// Envoy's `max_ejection_time`.
 const LONGEST: Duration = Duration::from_secs(300);
+/// Times are at most ten years, so that sums of them exist.
+const FOREVER: Duration = Duration::from_secs(315_360_000);
 /// After a long silence so many missed sweeps are made up for; more change nothing.
 const MISSED_SWEEPS: u32 = 64;
 
@@ -137,12 +139,11 @@ impl Health {
         }
         table.members = table.hosts.len();
         for (address, host) in before {
-            let held = Arc::strong_count(&host) > 1 && table.hosts.len() < table.members + STRANGERS;
-            if host.is_ejected() {
-                self.take_back(&host);
-            }
-            if held {
+            // Another worker, or another pod of the identity, may still choose it: what is known of it stays as long.
+            if Arc::strong_count(&host) > 1 && table.hosts.len() < table.members + STRANGERS {
                 table.hosts.insert(address, host);
+            } else {
+                self.take_back(&host);
             }
         }
         hosts
@@ -194,7 +195,7 @@ impl Health {
                 detail.times += 1;
                 detail.since = Some(now);
                 detail.cause = signal.name();
-                detail.term = (rules.base * detail.times).min(rules.base.max(LONGEST));
+                detail.term = rules.base.saturating_mul(detail.times).min(rules.base.max(LONGEST));
                 drop(detail);
                 host.set_ejected(true);
                 table.note(HealthEvent { address: host.address(), at: now, cause: Some(signal.name()) });
@@ -300,7 +301,7 @@ impl Health {
 impl Rules {
     fn of(policy: &OutlierDetection) -> Self {
         let or = |time: Option<Duration>, default| {
-            time.filter(|time| !time.is_zero()).unwrap_or(Duration::from_secs(default))
+            time.filter(|time| !time.is_zero()).unwrap_or(Duration::from_secs(default)).min(FOREVER)
         };
         Self {
             interval: or(policy.interval, 10),

@@ -51,7 +51,7 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Deadline of each try.
     pub per_try_timeout: Option<Duration>,
-    /// Endpoints of lesser priority are tried as soon as those of the first have been (`retryRemoteLocalities`).
+    /// `retryRemoteLocalities`. Balancers turn to other localities anyway once every nearer endpoint has been tried.
     pub remote_localities: bool,
     /// Words of `retryOn` that nobody knows; they count for nothing.
     pub unknown: Vec<String>,

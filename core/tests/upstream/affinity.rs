@@ -9,7 +9,7 @@ use http::HeaderMap;
 fn affinity(key: &HashKey, headers: &[(&'static str, &str)], query: Option<&str>) -> Affinity {
     let pairs = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
     let mut map = HeaderMap::new();
-    pairs.for_each(|(name, value): (http::HeaderName, http::HeaderValue)| drop(map.append(name, value)));
+    pairs.for_each(|(name, value): (http::HeaderName, http::HeaderValue)| _ = map.append(name, value));
     let (client, dialled) = ("10.0.0.1:4000".parse().unwrap(), "10.96.0.1:80".parse().unwrap());
     Affinity::of(key, &map, query, (client, dialled))
 }

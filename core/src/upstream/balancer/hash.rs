@@ -148,3 +148,50 @@ fn prime(at_least: u64) -> u64 {
         |number: u64| (2..).take_while(|part| part * part <= number).all(|part| !number.is_multiple_of(part));
     (at_least.max(3)..).find(|number| is_prime(*number)).unwrap_or(MAGLEV)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Six endpoints of equal shares, 127.0.0.1:90 to :95: those of Envoy's own tests.
+    fn six() -> Vec<(u32, SocketAddr, f64)> {
+        (0..6_u16).map(|at| (at.into(), SocketAddr::from(([127, 0, 0, 1], 90 + at)), 1.0 / 6.0)).collect()
+    }
+
+    #[test]
+    fn points_lie_where_envoys_do() {
+        let envoys = [
+            (833_437_586_790_550_860, 4),
+            (928_266_305_478_181_108, 2),
+            (1_033_482_794_131_418_490, 0),
+            (3_551_244_743_356_806_947, 5),
+            (3_851_675_632_748_031_481, 3),
+            (5_583_722_120_771_150_861, 1),
+            (6_311_230_543_546_372_928, 1),
+            (7_700_377_290_971_790_572, 3),
+            (13_144_177_310_400_110_813, 5),
+            (13_444_792_449_719_432_967, 2),
+            (15_516_499_411_664_133_160, 4),
+            (16_117_243_373_044_804_889, 0),
+        ];
+        let points = ketama(12, &six());
+        assert!(envoys.iter().all(|point| points.contains(point)), "{points:?}");
+        let ring = Spread::Ring(envoys.to_vec());
+        for (hash, owner) in
+            [(0, 4), (u64::MAX, 4), (3_551_244_743_356_806_947, 5), (3_551_244_743_356_806_948, 3)]
+        {
+            assert_eq!(ring.choose(hash, 0), Some(owner), "{hash}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_envoys() {
+        assert_eq!(maglev(7, &six()), [2, 4, 0, 1, 5, 0, 3]);
+    }
+
+    #[test]
+    fn sizes_that_are_not_prime_become_so() {
+        let sizes = [(1, 3), (3, 3), (4, 5), (65_536, 65_537), (65_537, 65_537), (5_000_011, 5_000_011)];
+        assert!(sizes.iter().all(|(wanted, found)| prime(*wanted) == *found));
+    }
+}

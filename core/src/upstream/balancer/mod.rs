@@ -102,6 +102,8 @@ impl Balancer {
         let addresses = hosts.iter().map(|host| host.address());
         let lags: HashMap<SocketAddr, f64> =
             addresses.zip(lags).filter_map(|(address, lag)| Some((address, lag?))).collect();
+        // Let go of before the set is changed: who has left it is forgotten with the last balancer that knows it.
+        self.pool.hosts.clear();
         let mut next = Self::new(cluster, Arc::clone(&self.state), now);
         let due = next.pool.hosts.iter().map(|host| lags.get(&host.address()).copied()).collect();
         next.planned = Mutex::new(Planned { plan: None, lags: due });

@@ -1,7 +1,7 @@
 //! What choices are made from: made anew when the endpoints, their health or their warm-up change, and only read between.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::edf::{Edf, Lags};
 use super::hash::Spread;
@@ -12,6 +12,8 @@ use crate::upstream::host::Host;
 use crate::upstream::locality::LocalityShare;
 use crate::upstream::model::{Algorithm, Ring, Warmup};
 
+/// So that the sum of a time and it exists.
+const LONGEST_WARMUP: Duration = Duration::from_secs(315_360_000);
 /// Envoy's overprovisioning factor: a place gives nothing away before less than five in seven are healthy.
 const OVERPROVISIONED: f64 = 1.4;
 
@@ -78,6 +80,7 @@ impl Pool {
         let warmup = cluster.policy.load_balancer.as_ref().and_then(|balancer| balancer.warmup);
         let scheduled = matches!(algorithm, Algorithm::RoundRobin | Algorithm::LeastRequest);
         let warmup = warmup.filter(|warmup| scheduled && !warmup.duration.is_zero());
+        let warmup = warmup.map(|warmup| Warmup { duration: warmup.duration.min(LONGEST_WARMUP), ..warmup });
         Self { cluster, hosts, algorithm, warmup, levels, panic_threshold }
     }
 
