@@ -1,15 +1,18 @@
 //! Who gets requests while some are set aside, far away, new or resting; and how that is told.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heddle_core::upstream::model::*;
 use heddle_core::upstream::*;
-
-use crate::world::*;
+use heddle_core::workload::Workload;
+use proptest::prelude::*;
 
 use crate::asking::*;
+use crate::world::*;
+
 #[test]
 fn who_refuses_connections_rests_a_moment_while_others_are_left() {
     let now = Instant::now();
@@ -184,4 +187,79 @@ fn an_explanation_names_everybody_and_why() {
     ];
     assert_eq!(lines, wanted);
     assert_eq!((told.algorithm.as_str(), told.refused, told.rules.len()), ("LEAST_REQUEST", None, 1));
+}
+
+fn any_algorithm() -> impl Strategy<Value = TrafficPolicy> {
+    let hash = |ring| Algorithm::ConsistentHash { key: HashKey::SourceIp, ring };
+    let all = [
+        Algorithm::RoundRobin,
+        Algorithm::LeastRequest,
+        Algorithm::Random,
+        hash(Ring::RingHash(8)),
+        hash(Ring::Maglev(11)),
+    ];
+    (prop::sample::select(all.to_vec()), 0..60_u64, any::<bool>()).prop_map(|(algorithm, warm, spread)| {
+        let to = BTreeMap::from([("eu/*".to_owned(), 70), ("us/*".to_owned(), 30)]);
+        let locality = Locality { distribute: vec![("*".to_owned(), to)], ..Locality::default() };
+        let warmup = Warmup { duration: Duration::from_secs(warm), minimum_percent: 10.0, aggression: 1.5 };
+        let balancing =
+            LoadBalancer { algorithm, locality: spread.then_some(locality), warmup: Some(warmup) };
+        TrafficPolicy { load_balancer: Some(balancing), ..TrafficPolicy::default() }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_a_choice_is_one_that_may_be_chosen(
+        policy in any_algorithm(), min_health in prop::sample::select(vec![0_u32, 50]),
+        steps in prop::collection::vec((0..8_u8, any::<u64>(), 0..20_u64), 1..60),
+    ) {
+        let places = ["eu/a/1", "eu/a/1", "eu/b/1", "us/a/1", "us/a/2", "ap/a/1"];
+        let pods = |mask: u64| {
+            let there = (1..=6_u8).filter(move |number| mask >> number & 1 == 1);
+            there.map(|number| Workload { weight: u32::from(number % 3), ..at(places[usize::from(number) - 1], pod(number, "")) })
+        };
+        let policy = with_outliers(policy, min_health);
+        let mut now = Instant::now();
+        let mut balancer = balancer(pods(u64::MAX), policy.clone(), now);
+        let mut held = Vec::new();
+        for (what, random, pause) in steps {
+            now += Duration::from_secs(pause);
+            let count = balancer.cluster().endpoints.len();
+            let some = usize::try_from(random).unwrap() % count.max(1);
+            match what {
+                0 => balancer.update(built(pods(random), policy.clone()), now),
+                1 => drop(held.pop()),
+                2 | 3 if count > 0 => {
+                    (0..5).for_each(|_| balancer.state().health.report(balancer.host(some), Seen::Reset, now));
+                }
+                _ => {}
+            }
+            let endpoints = balancer.cluster().endpoints.clone();
+            let tried: Vec<SocketAddr> = endpoints.iter().skip(some).take(2).map(|it| it.address).collect();
+            let hash = (random % 2 == 0).then_some(random);
+            for tried in [&[][..], &tried] {
+                let context = PickContext { hash, random, now, tried, dialled: None };
+                let Ok(picked) = balancer.pick(&context) else {
+                    let healthy = (0..endpoints.len()).any(|index| !balancer.host(index).is_ejected());
+                    prop_assert!(!healthy, "somebody is well");
+                    continue;
+                };
+                let index = picked.index.unwrap();
+                prop_assert!(Arc::ptr_eq(&picked.endpoint, &endpoints[index]));
+                prop_assert!(min_health > 0 || !picked.host.is_ejected());
+                let again = tried.contains(&picked.endpoint.address);
+                let left = (0..endpoints.len()).any(|index| {
+                    !balancer.host(index).is_ejected() && !tried.contains(&endpoints[index].address)
+                });
+                prop_assert!(!again || !left, "{} was tried, and another is left", picked.endpoint.name());
+                held.push(picked.host.enter());
+            }
+            let told = balancer.explain(now);
+            let sum: f64 = told.endpoints.iter().map(|view| view.share).sum();
+            prop_assert!((sum - 100.0).abs() < 0.01 || told.endpoints.iter().all(|view| view.share == 0.0), "{told:?}");
+        }
+    }
 }
