@@ -110,7 +110,7 @@ fn by_rule<N: PodNetwork>(
     head: &RequestHead<'_>,
     (rule, by): (&Arc<CompiledRule>, usize),
 ) -> Result<Plan, Box<Local>> {
-    exchange.record().route = Some(rule.name.clone());
+    exchange.record().route = Some(rule.route_name(by).clone());
     let mut cors = None;
     match rule.cors.as_ref().map(|cors| cors.decide(head)) {
         None | Some(CorsDecision::Pass) => {}
