@@ -11,6 +11,7 @@ use heddle_core::upstream::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::body::Body;
 use super::exchange::Exchange;
@@ -18,7 +19,7 @@ use super::head::{ATTEMPT_COUNT, grpc_status};
 use super::local::Local;
 use super::record::Flags;
 use super::stage::Stage;
-use super::upstream::connect::connect;
+use super::upstream::connect::{How, connect};
 use super::upstream::pool::{NoConnection, PoolBounds, Sender};
 use super::upstream::{Lease, Speak, Upstream};
 use crate::telemetry::tcp::Party;
@@ -42,6 +43,8 @@ pub struct Outgoing {
     pub version: Version,
     /// Whether it is gRPC.
     pub grpc: bool,
+    /// Of HTTP/2: what becomes of the client's stream.
+    pub on_upgrade: Option<OnUpgrade>,
 }
 
 /// A try that brought an answer.
@@ -182,7 +185,7 @@ impl<N: PodNetwork> Try<'_, N> {
             requests: settings.and_then(|pool| pool.max_requests_per_connection).unwrap_or(0),
             streams: settings.and_then(|pool| pool.max_concurrent_streams),
         };
-        let within = settings.and_then(|pool| pool.connect_timeout).unwrap_or(Duration::from_secs(10));
+        let (within, host) = (cluster.connect_timeout, &cluster.key.host);
         let pool = self.upstream.pool(&picked.endpoint);
         let tasks = &self.stage.worker.tasks;
         let opened = self.stage.opened.borrow_mut().take();
@@ -196,7 +199,8 @@ impl<N: PodNetwork> Try<'_, N> {
         let (worker, pod) = (&self.stage.worker, &self.stage.pod);
         let endpoint = &picked.endpoint;
         pool.lease(speak, &bounds, tasks, || {
-            connect(worker.clone(), pod.clone(), endpoint.clone(), client, within)
+            let how = How { client, within, host: host.clone(), speak };
+            connect(worker.clone(), pod.clone(), endpoint.clone(), how)
         })
         .await
     }
@@ -213,7 +217,7 @@ impl<N: PodNetwork> Try<'_, N> {
 
 /// What is spoken to the endpoint: what the port declares, unless the policy says otherwise.
 fn speaks(cluster: &Cluster, outgoing: &Outgoing) -> Speak {
-    if outgoing.upgrade.is_some() {
+    if outgoing.upgrade.is_some() || outgoing.method == Method::CONNECT {
         return Speak::Http1;
     }
     let client = if outgoing.version == Version::HTTP_2 { Speak::Http2 } else { Speak::Http1 };

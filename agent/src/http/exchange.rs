@@ -6,13 +6,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use tokio::sync::oneshot;
 
+use super::attempt::Outgoing;
 use super::body::{BoxError, Watch};
 use super::io::Wire;
 use super::record::{Flags, RequestRecord};
-use crate::telemetry::WorkerTelemetry;
+use crate::telemetry::{Direction, WorkerTelemetry};
 
 /// What is known of a request; shared by those who watch its two bodies.
 #[derive(Debug)]
@@ -50,6 +51,16 @@ impl Exchange {
             switch: RefCell::default(),
             concluded: Cell::new(false),
         })
+    }
+
+    /// For a copy of a request: nothing is told of it.
+    pub fn untold(telemetry: &Rc<WorkerTelemetry>, outgoing: &Outgoing) -> Rc<Self> {
+        let uri = Uri::from(outgoing.path.clone());
+        let (method, headers) = (&outgoing.method, &outgoing.headers);
+        let record = RequestRecord::begin(Direction::Outbound, method, &uri, outgoing.version, headers);
+        let exchange = Self::new(telemetry, record);
+        exchange.concluded.set(true);
+        exchange
     }
 
     /// The record, to be filled.

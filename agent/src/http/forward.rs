@@ -9,20 +9,24 @@ use heddle_core::route::model::Abort;
 use heddle_core::upstream::{Attempted, BudgetGuard, PickContext, Seen};
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::attempt::{self, Answered, Missed, Outgoing, Try, overflow};
 use super::body::Body;
 use super::exchange::{Exchange, Keep, Receiving, Sending};
+use super::hashing;
 use super::head::{self, EXPECTED_TIMEOUT, FORWARDED_PROTO, REQUEST_ID, SERVICE_TIME};
 use super::local::Local;
+use super::mirror;
 use super::record::Flags;
 use super::replay::Replay;
 use super::request::Asked;
 use super::routing::{self, Route};
 use super::server::UnderWay;
 use super::stage::Stage;
-use super::upgrade::Crossing;
+use super::upgrade::{self, Crossing};
 use super::upstream::Lease;
 use crate::traffic::network::PodNetwork;
 
@@ -47,10 +51,21 @@ pub async fn send<N: PodNetwork>(
     let state = route.upstream.state();
     exchange.record().cluster = Some(route.upstream.cluster().name.clone());
     let Some(request_budget) = state.budget.try_request() else { return Err(overflow().local) };
+    if stage.worker.http.ready(&route.upstream).await {
+        let snapshot = stage.worker.snapshot();
+        if let Some(local) = stage.worker.rules.of(&stage.pod.uid, &snapshot) {
+            stage.clusters.refresh(&route.upstream, &snapshot, &local);
+        }
+    }
+    let cluster = route.upstream.cluster();
+    let (client, random) = (stage.client.ip(), stage.worker.random_bits());
+    let (hash, cookie) = hashing::hash(&cluster, &asked.parts.headers, asked.path.query(), client, random);
+    route.set_cookie = cookie;
+    drop(cluster);
     let outgoing = outgoing(stage, exchange, asked, &route);
-    let bodies = Bodies::new(exchange, incoming, route.retry.attempts);
+    let bodies = Bodies::new(stage, exchange, incoming, &route, &outgoing);
     let mut deadline: Deadline = route.timeout.map(|timeout| Box::pin(sleep(timeout)));
-    let trying = Box::pin(tries(stage, exchange, &route, &outgoing, &bodies));
+    let trying = Box::pin(tries(stage, exchange, (&route, hash), &outgoing, &bodies));
     let answered = match &mut deadline {
         None => trying.await,
         Some(deadline) => tokio::select! {
@@ -80,7 +95,7 @@ async fn inject(exchange: &Exchange, route: &Route) -> Result<(), Box<Local>> {
 }
 
 fn outgoing<N: PodNetwork>(stage: &Stage<N>, exchange: &Exchange, asked: Asked, route: &Route) -> Outgoing {
-    let Asked { parts, authority, upgrade, .. } = asked;
+    let Asked { parts, authority, upgrade, on_upgrade, .. } = asked;
     let mut headers = parts.headers;
     if !headers.contains_key(REQUEST_ID) {
         let id = head::request_id(stage.worker.random_bits(), stage.worker.random_bits());
@@ -106,6 +121,7 @@ fn outgoing<N: PodNetwork>(stage: &Stage<N>, exchange: &Exchange, asked: Asked, 
         version: parts.version,
         headers,
         upgrade,
+        on_upgrade,
     }
 }
 
@@ -127,13 +143,25 @@ enum Bodies {
 }
 
 impl Bodies {
-    fn new(exchange: &Rc<Exchange>, incoming: Incoming, retries: u32) -> Self {
-        if incoming.is_end_stream() {
+    /// With the copies that mirrors get.
+    fn new<N: PodNetwork>(
+        stage: &Rc<Stage<N>>,
+        exchange: &Rc<Exchange>,
+        incoming: Incoming,
+        route: &Route,
+        outgoing: &Outgoing,
+    ) -> Self {
+        let body = (!incoming.is_end_stream())
+            .then(|| Body::incoming(incoming).watched(Box::new(Sending(exchange.clone()))));
+        let body = match &*route.mirrors {
+            [] => body,
+            mirrors => mirror::start(stage, mirrors, outgoing, body, route.timeout),
+        };
+        let Some(body) = body else {
             exchange.sent_all.set(true);
             return Self::None;
-        }
-        let body = Body::incoming(incoming).watched(Box::new(Sending(exchange.clone())));
-        match retries {
+        };
+        match route.retry.attempts {
             0 => Self::Once(std::cell::RefCell::new(Some(body))),
             _ => Self::Again(Replay::new(body, KEPT)),
         }
@@ -168,7 +196,7 @@ impl Bodies {
 async fn tries<N: PodNetwork>(
     stage: &Rc<Stage<N>>,
     exchange: &Rc<Exchange>,
-    route: &Route,
+    (route, hash): (&Route, Option<u64>),
     outgoing: &Outgoing,
     bodies: &Bodies,
 ) -> Result<Answered, Box<Local>> {
@@ -177,9 +205,9 @@ async fn tries<N: PodNetwork>(
     let mut retried = 0;
     loop {
         let attempt = Try { stage, exchange, upstream: &route.upstream, number: retried + 1 };
-        let avoid: &[SocketAddr] = if route.retry.avoids_tried(false) { &tried } else { &[] };
+        let avoid: &[SocketAddr] = if route.retry.avoids_tried(hash.is_some()) { &tried } else { &[] };
         let context = PickContext {
-            hash: None,
+            hash,
             random: stage.worker.random(),
             now: Instant::now(),
             tried: avoid,
@@ -301,6 +329,9 @@ fn respond<N: PodNetwork>(
     if let Some((rule, at)) = &route.rule {
         rule.change_response(&mut parts.headers, backend(rule, *at));
     }
+    if let Some(cookie) = route.set_cookie.take() {
+        parts.headers.append(http::header::SET_COOKIE, cookie);
+    }
     if let Some(cors) = route.cors.take() {
         routing::decorate(&mut parts.headers, cors);
     }
@@ -309,8 +340,18 @@ fn respond<N: PodNetwork>(
             parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(http::header::UPGRADE, protocol);
         }
-        *stage.crossing.borrow_mut() =
-            Some(Crossing { wire, kept: Box::new(lease), exchange: exchange.clone() });
+        let kept = Box::new((lease, budget, active, stage.activity.begin()));
+        let crossing = Crossing { wire, kept, exchange: exchange.clone() };
+        match outgoing.on_upgrade {
+            None => *stage.crossing.borrow_mut() = Some(crossing),
+            Some(on_upgrade) => {
+                parts.status = StatusCode::OK;
+                parts.headers.remove(http::header::UPGRADE);
+                parts.headers.remove(http::header::CONNECTION);
+                parts.headers.remove("sec-websocket-accept");
+                stage.worker.tasks.spawn_local(cross_stream(on_upgrade, crossing));
+            }
+        }
         return Response::from_parts(parts, Body::empty());
     }
     let kept = Kept {
@@ -322,6 +363,15 @@ fn respond<N: PodNetwork>(
     };
     let watch = Receiving::new(exchange.clone(), kept, deadline);
     Response::from_parts(parts, Body::incoming(incoming).watched(Box::new(watch)))
+}
+
+/// A stream of HTTP/2 that has become another protocol's.
+async fn cross_stream(on_upgrade: OnUpgrade, crossing: Crossing) {
+    let Ok(upgraded) = on_upgrade.await else { return };
+    let mut near = TokioIo::new(upgraded);
+    if let Err(failure) = upgrade::cross_with(&mut near, crossing).await {
+        tracing::debug!(%failure, "an upgraded stream broke off");
+    }
 }
 
 fn switches(outgoing: &Outgoing, status: StatusCode) -> bool {

@@ -16,8 +16,9 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::framing::Framing;
+use super::upgrade::Duplex;
 use crate::traffic::limits::CHUNK;
-use crate::traffic::socket::{Socket, TunnelSocket};
+use crate::traffic::socket::Socket;
 use crate::traffic::tunnel::TunnelStream;
 
 /// Read from a socket at once, at most.
@@ -38,7 +39,7 @@ pub enum Wire {
     /// Through a tunnel.
     Tunnel(TunnelStream),
     /// TLS that we began.
-    Tls(Box<TlsStream<TunnelSocket>>),
+    Tls(Box<TlsStream<Duplex>>),
 }
 
 impl Wire {
@@ -46,7 +47,7 @@ impl Wire {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Socket(socket) => socket.local_addr().ok(),
-            Self::Tls(tls) => tls.get_ref().0.local_addr().ok(),
+            Self::Tls(tls) => tls.get_ref().0.local_addr(),
             Self::Tunnel(_) => None,
         }
     }
@@ -72,6 +73,11 @@ struct HeadTimer {
 }
 
 impl HttpIo {
+    /// Our address.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.wire.local_addr()
+    }
+
     /// A connection that we make requests on.
     pub fn client(wire: Wire) -> Self {
         Self::new(wire, Bytes::new(), None, Duration::ZERO)
@@ -108,11 +114,11 @@ impl HttpIo {
     }
 
     /// Both directions have ended.
-    fn finish(self) {
+    pub(super) fn finish(self) {
         match self.wire {
             Wire::Socket(socket) => socket.finish(),
             Wire::Tunnel(stream) => stream.finish(),
-            Wire::Tls(_) => {}
+            Wire::Tls(tls) => tls.into_inner().0.finish(),
         }
     }
 

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use heddle_core::route::{BadPath, CanonicalPath};
 use heddle_core::snapshot::Snapshot;
 use heddle_core::workload::LocalWorkload;
+use http::header::SEC_WEBSOCKET_KEY;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::body::{Body, BoxError};
 use super::exchange::{Exchange, Keep, Receiving};
@@ -28,13 +30,15 @@ use crate::traffic::network::PodNetwork;
 /// None: hyper wants the type.
 pub async fn serve<N: PodNetwork>(
     stage: Rc<Stage<N>>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxError> {
+    let two = request.version() == Version::HTTP_2;
+    let on_upgrade = (two && request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
     let (parts, incoming) = request.into_parts();
     let exchange = begin(&stage, &parts);
     let under_way = stage.activity.begin();
     let (version, grpc) = (parts.version, exchange.record().grpc);
-    let answered = Box::pin(answer(&stage, &exchange, parts, incoming)).await;
+    let answered = Box::pin(answer(&stage, &exchange, (parts, on_upgrade), incoming)).await;
     let mut response = match answered {
         Ok(Answer::Upstream(response)) => response,
         Ok(Answer::Here(local)) | Err(local) => reply(&exchange, *local, grpc, under_way),
@@ -65,13 +69,13 @@ impl From<Local> for Answer {
 async fn answer<N: PodNetwork>(
     stage: &Rc<Stage<N>>,
     exchange: &Rc<Exchange>,
-    parts: Parts,
+    (parts, on_upgrade): (Parts, Option<OnUpgrade>),
     incoming: Incoming,
 ) -> Result<Answer, Box<Local>> {
     let snapshot = stage.worker.snapshot();
     let local = stage.worker.rules.of(&stage.pod.uid, &snapshot).ok_or_else(Local::not_found)?;
     classify(stage, exchange, &snapshot, &local);
-    let asked = Asked::read(stage, parts, &snapshot)?;
+    let asked = Asked { on_upgrade, ..Asked::read(stage, parts, &snapshot)? };
     exchange.record().authority = Some(asked.authority.clone());
     let plan = routing::plan(stage, exchange, &asked, &snapshot, &local)?;
     match plan {
@@ -94,10 +98,16 @@ pub struct Asked {
     pub path: CanonicalPath,
     /// The protocol that it wants to switch to.
     pub upgrade: Option<HeaderValue>,
+    /// Of HTTP/2: what becomes of the client's stream.
+    pub on_upgrade: Option<OnUpgrade>,
 }
 
 impl Asked {
-    fn read<N>(stage: &Stage<N>, mut parts: Parts, snapshot: &Snapshot) -> Result<Self, Box<Local>> {
+    fn read<N: PodNetwork>(
+        stage: &Stage<N>,
+        mut parts: Parts,
+        snapshot: &Snapshot,
+    ) -> Result<Self, Box<Local>> {
         let bad = |details| Box::new(Local::bad_request(details));
         let authority = head::authority(&parts.uri, &parts.headers).map_err(|bad_head| {
             bad(match bad_head {
@@ -118,15 +128,40 @@ impl Asked {
             })
         })?;
         let upgrade = head::upgrade(&parts.headers);
-        let upgrade = upgrade.filter(|_| parts.version == Version::HTTP_11 && stage.framing.is_some());
+        let mut upgrade = upgrade.filter(|_| parts.version == Version::HTTP_11 && stage.framing.is_some());
+        if let Some(protocol) = parts.extensions.remove::<hyper::ext::Protocol>() {
+            // RFC 8441: what HTTP/1 asks for with `Upgrade`.
+            upgrade = HeaderValue::from_str(protocol.as_str()).ok();
+            extended(stage, &mut parts, protocol.as_str());
+        }
         head::strip_hop(&mut parts.headers);
         head::strip_expect(&mut parts.headers);
-        Ok(Self { parts, authority, path, upgrade })
+        Ok(Self { parts, authority, path, upgrade, on_upgrade: None })
     }
 
     /// Whether nothing but bytes follow the head.
     pub fn is_tunnel(&self) -> bool {
         self.upgrade.is_some() || self.parts.method == Method::CONNECT
+    }
+}
+
+/// A WebSocket of HTTP/2 as HTTP/1 has it, for servers that know no other.
+fn extended<N: PodNetwork>(stage: &Stage<N>, parts: &mut Parts, protocol: &str) {
+    parts.method = Method::GET;
+    if protocol == "websocket" && !parts.headers.contains_key(SEC_WEBSOCKET_KEY) {
+        // Sixteen bytes in base64. Their answer proves nothing here: the client has none to check it by.
+        let mut digits = [stage.worker.random_bits(), stage.worker.random_bits()];
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut key = [b'='; 24];
+        for (at, place) in key.iter_mut().take(21).enumerate() {
+            let word = &mut digits[at / 11];
+            *place = ALPHABET[usize::try_from(*word & 63).unwrap_or(0)];
+            *word >>= 6;
+        }
+        key[21] = b'A';
+        if let Ok(key) = HeaderValue::from_bytes(&key) {
+            parts.headers.insert(SEC_WEBSOCKET_KEY, key);
+        }
     }
 }
 

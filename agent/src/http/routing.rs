@@ -56,6 +56,8 @@ pub struct Route {
     pub abort: Option<Abort>,
     /// Set in the answer.
     pub cors: Option<HeaderMap>,
+    /// Set in the answer: what the next request of this client is spread by.
+    pub set_cookie: Option<HeaderValue>,
     /// Copies, with their clusters.
     pub mirrors: Vec<Rc<Upstream>>,
 }
@@ -172,6 +174,7 @@ fn by_rule<N: PodNetwork>(
         delay: rule.delay(stage.worker.random()),
         abort: rule.abort(stage.worker.random()),
         cors,
+        set_cookie: None,
         rule: Some((rule.clone(), at)),
     })))
 }
@@ -203,6 +206,7 @@ fn default<N: PodNetwork>(
         delay: None,
         abort: None,
         cors: None,
+        set_cookie: None,
         mirrors: Vec::new(),
     }
 }

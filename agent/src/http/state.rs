@@ -9,14 +9,18 @@ use heddle_core::names::Generation;
 use heddle_core::route::model::Retries;
 use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::{ClusterStates, RetryPolicy};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::upstream::Clusters;
+use super::upstream::names::Names;
+use super::upstream::{Clusters, Upstream};
 
 /// One worker's.
 #[derive(Debug)]
 pub struct HttpState {
     /// Where its pods' requests go.
     pub clusters: Clusters,
+    resolving: Rc<Names>,
     retries: RefCell<Parsed>,
     names: [Arc<str>; 3],
 }
@@ -31,12 +35,24 @@ struct Parsed {
 
 impl HttpState {
     /// `states` are shared by all workers.
-    pub fn new(states: Arc<ClusterStates>) -> Self {
+    pub fn new(states: Arc<ClusterStates>, tasks: TaskTracker, draining: CancellationToken) -> Self {
+        let names = Names::new(tasks, draining);
         Self {
-            clusters: Clusters::new(states),
+            clusters: Clusters::new(states, names.clone()),
+            resolving: names,
             retries: RefCell::default(),
             names: ["default".into(), "PassthroughCluster".into(), "BlackHoleCluster".into()],
         }
+    }
+
+    /// Waits a bounded time for the names that a cluster depends on; true if it had to.
+    pub async fn ready(&self, upstream: &Upstream) -> bool {
+        let cluster = upstream.cluster();
+        if cluster.names.is_empty() || !cluster.endpoints.is_empty() {
+            return false;
+        }
+        self.resolving.ready(&cluster.names).await;
+        true
     }
 
     /// The name of a route that has none.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -30,12 +31,27 @@ pub struct Crossing {
 /// # Errors
 /// One end broke.
 pub async fn cross(near: (Wire, Bytes), crossing: Crossing) -> Result<(), Failure> {
+    let mut near = Duplex::new(near);
+    let result = cross_with(&mut near, crossing).await;
+    if result.is_ok() {
+        near.io.close().await;
+    }
+    result
+}
+
+/// The same with whatever can be read and written.
+///
+/// # Errors
+/// One end broke.
+pub async fn cross_with(
+    near: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    crossing: Crossing,
+) -> Result<(), Failure> {
     let Crossing { wire, kept, exchange } = crossing;
     let broken = |error: &dyn std::fmt::Display| Failure::new(Reason::ServerReset, error);
     let far = wire.await.map_err(|gone| broken(&gone))?;
-    let mut near = Duplex::new(near);
     let mut far = Duplex::new(far);
-    let copied = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    let copied = tokio::io::copy_bidirectional(near, &mut far).await;
     drop(kept);
     let result = match copied {
         Ok((up, down)) => {
@@ -47,8 +63,7 @@ pub async fn cross(near: (Wire, Bytes), crossing: Crossing) -> Result<(), Failur
     };
     exchange.conclude();
     if result.is_ok() {
-        near.finish().await;
-        far.finish().await;
+        far.io.close().await;
     }
     result
 }
@@ -65,8 +80,14 @@ impl Duplex {
         Self { io: HttpIo::client(wire), first }
     }
 
-    async fn finish(self) {
-        self.io.close().await;
+    /// Our address.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    /// Both directions have ended.
+    pub fn finish(self) {
+        self.io.finish();
     }
 }
 

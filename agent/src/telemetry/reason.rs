@@ -93,6 +93,8 @@ reasons! {
     PodHandshakes = "pod_handshakes", "UO";
     /// The agent is short of file descriptors.
     Descriptors = "descriptors", "UO";
+    /// The circuit breaker of the destination is open.
+    Overflow = "overflow", "UO";
     /// `accept` failed for want of a resource.
     Accept = "accept", "UO";
     /// The client's side reset the connection.

@@ -22,6 +22,8 @@ use crate::telemetry::{Failure, Reason};
 
 /// How long the rest of a first line may take; what has come so far decides then.
 const REST: Duration = Duration::from_secs(5);
+/// The first flight of a TLS client, at most: one with post-quantum keys and a long list of everything.
+const HELLO: usize = 16 * 1024;
 /// The first bytes that are looked at.
 const FIRST: usize = 8 * 1024;
 
@@ -118,6 +120,38 @@ pub(super) async fn first_bytes(
             return Ok(Some((first.freeze(), Spoken::Other)));
         }
     }
+}
+
+/// The first flight of a client that speaks TLS; empty if the client ends without a word.
+pub(super) async fn client_hello(socket: &mut Socket) -> Result<Bytes, Failure> {
+    let mut first = BytesMut::with_capacity(1024);
+    if poll_fn(|cx| poll_read(socket, &mut first, cx)).await? == 0 {
+        return Ok(Bytes::new());
+    }
+    while first.len() < HELLO && matches!(hello(&first), Ok(None)) {
+        let read = timeout(REST, poll_fn(|cx| poll_read(socket, &mut first, cx))).await;
+        if read.unwrap_or(Ok(0))? == 0 {
+            break;
+        }
+    }
+    Ok(first.freeze())
+}
+
+/// The server name that a client asks for.
+pub(super) fn server_name(first: &[u8]) -> Option<String> {
+    let accepted = hello(first).ok()??;
+    accepted.client_hello().server_name().map(str::to_owned)
+}
+
+fn hello(mut bytes: &[u8]) -> Result<Option<rustls::server::Accepted>, ()> {
+    let mut acceptor = rustls::server::Acceptor::default();
+    while !bytes.is_empty() {
+        acceptor.read_tls(&mut bytes).map_err(drop)?;
+        if let Some(accepted) = acceptor.accept().map_err(drop)? {
+            return Ok(Some(accepted));
+        }
+    }
+    Ok(None)
 }
 
 fn poll_read(socket: &mut Socket, into: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {

@@ -25,6 +25,7 @@ pub mod inbound;
 pub mod limits;
 pub mod live;
 pub mod network;
+pub mod opaque;
 pub mod outbound;
 mod peek;
 pub mod plaintext;

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use heddle_core::authorize::{Permit, authorize_outbound};
@@ -14,15 +14,18 @@ use heddle_core::identity::Identity;
 use heddle_core::names::OrigDst;
 use heddle_core::resolve::{Destination, resolve};
 use heddle_core::snapshot::Snapshot;
+use heddle_core::upstream::BudgetGuard;
+use heddle_core::upstream::model::Protocol;
 use heddle_core::workload::{LocalWorkload, Service, Workload};
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::copy::{self, Tally};
 use super::detect::{self, Named, Seen};
 use super::dial;
 use super::live::Facts;
 use super::network::PodNetwork;
+use super::opaque;
 use super::plaintext::broken;
 use super::socket::Socket;
 use super::tunnel::TunnelStream;
@@ -36,6 +39,9 @@ use crate::http::{self, Wire};
 use crate::pod::Pod;
 use crate::telemetry::tcp::{Party, Reporter, TcpLabels};
 use crate::telemetry::{Direction, Failure, Outcome, Reason};
+
+/// How long a client may take to show that it would have made a request of an upstream that is not there.
+const UNREACHABLE: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end; whatever fails resets the client.
 pub async fn serve<N: PodNetwork>(worker: Rc<Worker<N>>, pod: &Arc<Pod>, socket: Socket, client: SocketAddr) {
@@ -69,7 +75,12 @@ async fn proceed<N: PodNetwork>(
             outcome.carries_requests();
             registration.run(Box::pin(http::stage::serve(*stage, socket, first, two))).await
         }
-        Begun::Opaque { mut socket, first, mut upstream } => {
+        Begun::Nothing(socket) => {
+            outcome.carries_requests();
+            socket.finish();
+            Ok(())
+        }
+        Begun::Opaque { mut socket, first, mut upstream, kept } => {
             let idle = worker.limits.half_closed_idle;
             {
                 let tally = Tally::client(outcome.meter());
@@ -95,6 +106,7 @@ async fn proceed<N: PodNetwork>(
                 });
                 registration.run(copying).await?;
             }
+            drop(kept);
             upstream.finish();
             socket.finish();
             Ok(())
@@ -113,8 +125,20 @@ struct Captured<'a, N> {
 
 /// What a connection turned out to be.
 enum Begun<N> {
-    Http { stage: Box<Stage<N>>, socket: Socket, first: Bytes, two: bool },
-    Opaque { socket: Socket, first: Bytes, upstream: Upstream },
+    Http {
+        stage: Box<Stage<N>>,
+        socket: Socket,
+        first: Bytes,
+        two: bool,
+    },
+    Opaque {
+        socket: Socket,
+        first: Bytes,
+        upstream: Upstream,
+        kept: Option<BudgetGuard>,
+    },
+    /// The client has ended without a word.
+    Nothing(Socket),
 }
 
 impl<N: PodNetwork> Captured<'_, N> {
@@ -126,24 +150,22 @@ impl<N: PodNetwork> Captured<'_, N> {
         let seen = named.seen(&snapshot, &local, self.dialled);
         drop((snapshot, local));
         if seen == Seen::Requests && destination != Destination::Unknown {
-            let spoken = detect::first_bytes(&mut socket, None).await?;
-            return Ok(match spoken {
-                Some((first, spoken @ (Spoken::Http1 | Spoken::Http2))) => {
-                    self.requests(socket, first, spoken == Spoken::Http2, named.service, None)
-                }
-                // Not what the port declares. Envoy answers 400; so does hyper, in its own time.
-                Some((first, _)) => self.requests(socket, first, false, named.service, None),
-                None => return Err(Reason::ClientReset.into()),
-            });
+            return self.declared(socket, named.service).await;
         }
+        let first = match named.protocol {
+            // Whoever speaks TLS begins: its server name may have a rule of its own.
+            Protocol::Tls => detect::client_hello(&mut socket).await?,
+            _ => Bytes::new(),
+        };
         let mut counted = None;
         let of = (&mut *outcome, &mut counted);
-        let connected = connect(self.worker, self.pod, self.dialled, self.client, destination, of).await;
+        let connected = self.connect(destination, &named, &first, of).await;
         let found = match connected {
-            Ok(upstream) if seen == Seen::Detected => {
-                self.look(socket, upstream, named.service, outcome).await
+            Ok((upstream, kept)) if seen == Seen::Detected => {
+                self.look(socket, upstream, kept, named.service, outcome).await
             }
-            Ok(upstream) => Ok(Begun::Opaque { socket, first: Bytes::new(), upstream }),
+            Ok((upstream, kept)) => Ok(Begun::Opaque { socket, first, upstream, kept }),
+            Err(failure) if seen == Seen::Detected => self.unreachable(socket, named.service, failure).await,
             Err(failure) => Err(failure),
         };
         match found {
@@ -154,23 +176,81 @@ impl<N: PodNetwork> Captured<'_, N> {
         found
     }
 
+    /// A port that declares requests: nothing is dialled before the first has come.
+    async fn declared(&self, mut socket: Socket, service: Option<Arc<Service>>) -> Result<Begun<N>, Failure> {
+        let spoken = tokio::select! {
+            spoken = detect::first_bytes(&mut socket, None) => spoken?,
+            () = self.worker.draining.cancelled() => None,
+        };
+        Ok(match spoken {
+            // What is no request is answered 400.
+            Some((first, spoken)) => self.requests(socket, first, spoken == Spoken::Http2, service, None),
+            None => Begun::Nothing(socket),
+        })
+    }
+
+    /// The upstream did not take the connection: a request that comes now is answered, everything else is reset.
+    async fn unreachable(
+        &self,
+        mut socket: Socket,
+        service: Option<Arc<Service>>,
+        failure: Failure,
+    ) -> Result<Begun<N>, Failure> {
+        match timeout(UNREACHABLE, detect::first_bytes(&mut socket, None)).await {
+            Ok(Ok(Some((first, spoken @ (Spoken::Http1 | Spoken::Http2))))) => {
+                Ok(self.requests(socket, first, spoken == Spoken::Http2, service, None))
+            }
+            _ => Err(failure),
+        }
+    }
+
+    /// By rule and cluster where the registry knows what was dialled, else as dialled.
+    async fn connect(
+        &self,
+        destination: Destination,
+        named: &Named,
+        first: &[u8],
+        (outcome, counted): (&mut Outcome, &mut Option<TcpLabels>),
+    ) -> Result<(Upstream, Option<BudgetGuard>), Failure> {
+        let sni = detect::server_name(first);
+        let asked = opaque::Asked {
+            pod: self.pod,
+            client: self.client,
+            dialled: self.dialled,
+            service: named.service.as_ref(),
+            sni: sni.as_deref(),
+        };
+        let cluster = {
+            let snapshot = self.worker.snapshot();
+            let local = self.worker.rules.of(&self.pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
+            opaque::cluster(self.worker, &snapshot, &local, &asked)?
+        };
+        if let Some(cluster) = cluster {
+            return opaque::connect(self.worker, &asked, &cluster, (outcome, counted)).await;
+        }
+        let of = (outcome, counted);
+        let upstream = connect(self.worker, self.pod, self.dialled, self.client, destination, of).await?;
+        Ok((upstream, None))
+    }
+
     /// Who speaks first, and what?
     async fn look(
         &self,
         mut socket: Socket,
         mut upstream: Upstream,
+        kept: Option<BudgetGuard>,
         service: Option<Arc<Service>>,
         outcome: &Outcome,
     ) -> Result<Begun<N>, Failure> {
         let Some((first, spoken)) = detect::first_bytes(&mut socket, Some(&mut upstream)).await? else {
-            return Ok(Begun::Opaque { socket, first: Bytes::new(), upstream });
+            return Ok(Begun::Opaque { socket, first: Bytes::new(), upstream, kept });
         };
         Ok(match spoken {
             Spoken::Http1 | Spoken::Http2 => {
                 let opened = outcome.upstream.map(|address| Opened { address, wire: upstream.into_wire() });
                 self.requests(socket, first, spoken == Spoken::Http2, service, opened)
             }
-            _ => Begun::Opaque { socket, first, upstream },
+            _ => Begun::Opaque { socket, first, upstream, kept },
         })
     }
 
@@ -378,7 +458,7 @@ fn retirement(not_after: SystemTime) -> std::time::Instant {
     std::time::Instant::now() + remaining / 10 * 9
 }
 
-fn labels(
+pub(super) fn labels(
     snapshot: &Snapshot,
     local: &LocalWorkload,
     destination: Party,

@@ -142,14 +142,6 @@ impl AsyncRead for TunnelSocket {
 }
 
 impl TunnelSocket {
-    /// The address at our end.
-    ///
-    /// # Errors
-    /// The socket is dead already.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
     fn read(
         &mut self,
         incoming: &mut BytesMut,

@@ -69,6 +69,7 @@ impl<N: PodNetwork> Worker<N> {
     fn new(context: WorkerContext<N>, states: Arc<ClusterStates>) -> Rc<Self> {
         let telemetry = context.telemetry.worker();
         let live = LiveTable::new(telemetry.live.clone());
+        let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         Rc::new(Self {
             network: context.network,
             snapshots: context.snapshots,
@@ -79,9 +80,9 @@ impl<N: PodNetwork> Worker<N> {
             arena: Arena::default(),
             rules: Rules::default(),
             pool: Pool::default(),
-            http: HttpState::new(states),
-            tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
+            http: HttpState::new(states, tasks.clone(), draining.clone()),
+            tasks,
+            draining,
             random: Cell::new(RandomState::new().build_hasher().finish() | 1),
         })
     }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use heddle_core::names::Generation;
 use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::{
-    Balancer, Client, Cluster, ClusterKey, ClusterState, ClusterStates, Endpoint, NoEndpoint, PickContext,
-    Picked, Resolved,
+    Balancer, Client, Cluster, ClusterKey, ClusterState, Endpoint, NoEndpoint, PickContext, Picked,
 };
 use heddle_core::workload::LocalWorkload;
 
+use super::clusters::Common;
 use super::pool::EndpointPool;
 
 /// Pools of addresses that are no endpoints (as dialled), at most.
@@ -25,6 +25,8 @@ const FOREIGN: usize = 256;
 pub struct Upstream {
     key: ClusterKey,
     generation: Cell<Option<Generation>>,
+    /// Which answers of DNS it was made with.
+    resolved: Cell<u64>,
     balancer: RefCell<Balancer>,
     /// Of a cluster that is one address.
     direct: Option<Arc<Endpoint>>,
@@ -37,13 +39,14 @@ impl Upstream {
         snapshot: &Snapshot,
         local: &LocalWorkload,
         key: ClusterKey,
-        states: &ClusterStates,
+        common: &Common,
     ) -> Rc<Self> {
-        let cluster = Arc::new(build(snapshot, local, &key));
-        let state = states.get(&local.identity, &key, &cluster.policy);
+        let cluster = Arc::new(build(snapshot, local, &key, common));
+        let state = common.states.get(&local.identity, &key, &cluster.policy);
         Rc::new(Self {
             key,
             generation: Cell::new(Some(snapshot.generation())),
+            resolved: Cell::new(common.names.version()),
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: None,
             pools: RefCell::default(),
@@ -55,18 +58,19 @@ impl Upstream {
         (snapshot, local): (&Snapshot, &LocalWorkload),
         name: Arc<str>,
         endpoint: Endpoint,
-        states: &ClusterStates,
+        common: &Common,
     ) -> Rc<Self> {
         let key = ClusterKey::new(endpoint.address.ip().to_string(), endpoint.address.port());
         let endpoint = Arc::new(endpoint);
-        let mut cluster = build(snapshot, local, &key);
+        let mut cluster = build(snapshot, local, &key, common);
         cluster.name = name;
         cluster.endpoints = vec![endpoint.clone()];
         let cluster = Arc::new(cluster);
-        let state = states.get(&local.identity, &key, &cluster.policy);
+        let state = common.states.get(&local.identity, &key, &cluster.policy);
         Rc::new(Self {
             key,
             generation: Cell::new(None),
+            resolved: Cell::new(common.names.version()),
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: Some(endpoint),
             pools: RefCell::default(),
@@ -94,18 +98,23 @@ impl Upstream {
     }
 
     /// Brings it up to date with a snapshot.
-    pub(super) fn refresh(&self, snapshot: &Snapshot, local: &LocalWorkload, states: &ClusterStates) {
+    pub(super) fn refresh(&self, snapshot: &Snapshot, local: &LocalWorkload, common: &Common) {
         let generation = snapshot.generation();
-        if self.direct.is_some() || self.generation.get().is_some_and(|known| known >= generation) {
+        let (known, resolved) = (self.generation.get(), self.resolved.get());
+        let answers = common.names.version();
+        if self.direct.is_some() || (known.is_some_and(|known| known >= generation) && resolved == answers) {
             return;
         }
         self.generation.set(Some(generation));
-        if self.balancer.borrow().cluster().is_current(snapshot) {
+        self.resolved.set(answers);
+        let before = self.cluster();
+        common.names.want(&before.names);
+        if before.is_current(snapshot) && (before.names.is_empty() || resolved == answers) {
             return;
         }
-        let cluster = Arc::new(build(snapshot, local, &self.key));
+        let cluster = Arc::new(build(snapshot, local, &self.key, common));
         // The bounds of today, for what is shared already.
-        drop(states.get(&local.identity, &self.key, &cluster.policy));
+        drop(common.states.get(&local.identity, &self.key, &cluster.policy));
         self.pools.borrow_mut().retain(|address, pool| {
             let stays = cluster
                 .endpoints
@@ -174,7 +183,7 @@ impl Upstream {
     }
 }
 
-fn build(snapshot: &Snapshot, local: &LocalWorkload, key: &ClusterKey) -> Cluster {
+fn build(snapshot: &Snapshot, local: &LocalWorkload, key: &ClusterKey, common: &Common) -> Cluster {
     let client = match snapshot.workload(&local.workload_uid) {
         Some(workload) => Client::of(workload),
         None => Client {
@@ -185,5 +194,7 @@ fn build(snapshot: &Snapshot, local: &LocalWorkload, key: &ClusterKey) -> Cluste
             addresses: &[],
         },
     };
-    Cluster::build(snapshot, &client, key, &Resolved::default())
+    let cluster = common.names.with(|resolved| Cluster::build(snapshot, &client, key, resolved));
+    common.names.want(&cluster.names);
+    cluster
 }

@@ -13,6 +13,7 @@ use heddle_core::upstream::{ClusterKey, ClusterStates, Endpoint};
 use heddle_core::workload::LocalWorkload;
 
 use super::cluster::Upstream;
+use super::names::Names;
 
 /// A cluster that nobody has asked for this long is forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
@@ -21,21 +22,30 @@ const UNUSED: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Clusters {
     pods: RefCell<HashMap<PodUid, Rc<PodClusters>>>,
-    states: Arc<ClusterStates>,
+    common: Common,
+}
+
+/// What all clusters look at.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// What was learned; shared by all workers.
+    pub states: Arc<ClusterStates>,
+    /// What names stand for.
+    pub names: Rc<Names>,
 }
 
 /// Of one pod.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PodClusters {
     by_host: RefCell<HashMap<Arc<str>, Vec<Rc<Upstream>>>>,
     direct: RefCell<HashMap<SocketAddr, Rc<Upstream>>>,
-    states: Arc<ClusterStates>,
+    common: Common,
 }
 
 impl Clusters {
     /// None yet; `states` are shared by all workers.
-    pub fn new(states: Arc<ClusterStates>) -> Self {
-        Self { pods: RefCell::default(), states }
+    pub fn new(states: Arc<ClusterStates>, names: Rc<Names>) -> Self {
+        Self { pods: RefCell::default(), common: Common { states, names } }
     }
 
     /// Those of a pod.
@@ -44,7 +54,11 @@ impl Clusters {
         if let Some(clusters) = pods.get(pod) {
             return clusters.clone();
         }
-        let clusters = Rc::new(PodClusters { states: self.states.clone(), ..PodClusters::default() });
+        let clusters = Rc::new(PodClusters {
+            by_host: RefCell::default(),
+            direct: RefCell::default(),
+            common: self.common.clone(),
+        });
         pods.insert(pod.clone(), clusters.clone());
         clusters
     }
@@ -73,7 +87,7 @@ impl Clusters {
     pub fn learn(&self, snapshot: &Snapshot) {
         for (pod, clusters) in &*self.pods.borrow() {
             let Some(local) = snapshot.local(pod) else { continue };
-            clusters.each(|upstream| upstream.refresh(snapshot, local, &clusters.states));
+            clusters.each(|upstream| upstream.refresh(snapshot, local, &clusters.common));
         }
     }
 
@@ -98,17 +112,22 @@ impl PodClusters {
             ports.iter().find(same).cloned()
         });
         if let Some(upstream) = known {
-            upstream.refresh(snapshot, local, &self.states);
+            upstream.refresh(snapshot, local, &self.common);
             return upstream;
         }
         let key = match subset {
             Some(subset) => ClusterKey::subset(host, port, subset),
             None => ClusterKey::new(host, port),
         };
-        let upstream = Upstream::registered(snapshot, local, key, &self.states);
+        let upstream = Upstream::registered(snapshot, local, key, &self.common);
         let mut by_host = self.by_host.borrow_mut();
         by_host.entry(upstream.key().host.clone()).or_default().push(upstream.clone());
         upstream
+    }
+
+    /// Brings a cluster up to date.
+    pub fn refresh(&self, upstream: &Upstream, snapshot: &Snapshot, local: &LocalWorkload) {
+        upstream.refresh(snapshot, local, &self.common);
     }
 
     /// One address that was dialled, and nothing else.
@@ -125,7 +144,7 @@ impl PodClusters {
         {
             return upstream.clone();
         }
-        let upstream = Upstream::direct((snapshot, local), name.clone(), endpoint.clone(), &self.states);
+        let upstream = Upstream::direct((snapshot, local), name.clone(), endpoint.clone(), &self.common);
         direct.insert(endpoint.address, upstream.clone());
         upstream
     }

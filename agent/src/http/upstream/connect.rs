@@ -9,12 +9,27 @@ use heddle_core::authorize::authorize_outbound;
 use heddle_core::upstream::{Endpoint, Transport};
 use tokio::time::timeout;
 
+use super::pool::Speak;
+use super::tls;
 use crate::http::io::Wire;
 use crate::pod::Pod;
 use crate::telemetry::{Failure, Reason};
 use crate::traffic::network::PodNetwork;
 use crate::traffic::worker::Worker;
 use crate::traffic::{dial, outbound};
+
+/// What a connection is wanted for.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// For whom; a port of 0 is nobody's in particular.
+    pub client: SocketAddr,
+    /// Until it must be there.
+    pub within: Duration,
+    /// Of the cluster.
+    pub host: Arc<str>,
+    /// What will be spoken.
+    pub speak: Speak,
+}
 
 /// Opens one on behalf of a pod.
 ///
@@ -24,10 +39,9 @@ pub async fn connect<N: PodNetwork>(
     worker: Rc<Worker<N>>,
     pod: Arc<Pod>,
     endpoint: Arc<Endpoint>,
-    client: SocketAddr,
-    within: Duration,
+    how: How,
 ) -> Result<Wire, Failure> {
-    match timeout(within, Box::pin(open(&worker, &pod, &endpoint, client))).await {
+    match timeout(how.within, Box::pin(open(&worker, &pod, &endpoint, &how))).await {
         Ok(opened) => opened,
         Err(_elapsed) => Err(Reason::ConnectTimeout.into()),
     }
@@ -37,23 +51,23 @@ async fn open<N: PodNetwork>(
     worker: &Rc<Worker<N>>,
     pod: &Arc<Pod>,
     endpoint: &Endpoint,
-    client: SocketAddr,
+    how: &How,
 ) -> Result<Wire, Failure> {
     let snapshot = worker.snapshot();
     let local = worker.rules.of(&pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
     let permit = authorize_outbound(&snapshot, &local, endpoint.address)?;
     drop(snapshot);
-    match (&endpoint.transport, &endpoint.workload) {
-        (Transport::Tunnel, Some(workload)) => {
-            let source = local.identity.clone();
-            let stream = outbound::open(worker, pod, source, workload, permit, client).await?;
-            Ok(Wire::Tunnel(stream))
-        }
-        (Transport::Plain, _) => {
-            dial::passthrough(&worker.network, &worker.limits, pod, permit).await.map(Wire::Socket)
-        }
-        (Transport::Tls { .. }, _) => Err(Failure::new(Reason::Connect, &"TLS origination is not served")),
-        (Transport::Tunnel, None) => Err(Failure::new(Reason::Connect, &"the endpoint is not in the mesh")),
-        (Transport::Refused(why), _) => Err(Failure::new(Reason::Connect, why)),
+    if let Transport::Refused(why) = &endpoint.transport {
+        return Err(Failure::new(Reason::Connect, why));
     }
+    let wire = if endpoint.transport.tunnels() {
+        let not_there = || Failure::new(Reason::Connect, &"the endpoint is not in the mesh");
+        let workload = endpoint.workload.as_ref().ok_or_else(not_there)?;
+        let source = local.identity.clone();
+        Wire::Tunnel(outbound::open(worker, pod, source, workload, permit, how.client).await?)
+    } else {
+        Wire::Socket(dial::passthrough(&worker.network, &worker.limits, pod, permit).await?)
+    };
+    let Transport::Tls { tls, .. } = &endpoint.transport else { return Ok(wire) };
+    Ok(Wire::Tls(tls::originate(wire, tls, &how.host, how.speak).await?))
 }

@@ -7,7 +7,9 @@
 pub mod cluster;
 pub mod clusters;
 pub mod connect;
+pub mod names;
 pub mod pool;
+pub mod tls;
 
 pub use cluster::Upstream;
 pub use clusters::{Clusters, PodClusters};

@@ -1,0 +1,148 @@
+//! Where a connection goes that nobody looks into: `tcp` and `tls` rules, then the cluster of the service that was dialled.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use heddle_core::authorize::authorize_outbound;
+use heddle_core::names::OrigDst;
+use heddle_core::route::rule::Choice;
+use heddle_core::route::{Client, Dialled};
+use heddle_core::snapshot::Snapshot;
+use heddle_core::upstream::{BudgetGuard, NoEndpoint, PickContext, Picked, Seen, Transport};
+use heddle_core::workload::{LocalWorkload, Service};
+use tokio::time::timeout;
+
+use super::dial;
+use super::network::PodNetwork;
+use super::outbound::{self, Upstream};
+use super::worker::Worker;
+use crate::http::upstream::{PodClusters, Upstream as Cluster};
+use crate::pod::Pod;
+use crate::telemetry::{Failure, Outcome, Party, Reason};
+
+/// Endpoints that are tried: one that refuses is on its way out, and the next may do.
+const TRIES: usize = 3;
+
+/// A connection, as far as it is known.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub pod: &'a Arc<Pod>,
+    pub client: SocketAddr,
+    pub dialled: OrigDst,
+    pub service: Option<&'a Arc<Service>>,
+    /// Server name, where the client begins with TLS.
+    pub sni: Option<&'a str>,
+}
+
+/// The cluster of a connection; `None`: as it was dialled.
+///
+/// # Errors
+/// A rule sends it nowhere.
+pub(super) fn cluster<N: PodNetwork>(
+    worker: &Worker<N>,
+    snapshot: &Snapshot,
+    local: &LocalWorkload,
+    asked: &Asked<'_>,
+) -> Result<Option<Rc<Cluster>>, Failure> {
+    let (ip, port) = (asked.dialled.0.ip().to_canonical(), asked.dialled.0.port());
+    let client = Client { namespace: local.identity.namespace(), labels: &local.labels };
+    let dialled =
+        Dialled { service: asked.service.map(|service| &**service), address: ip, port, sni: asked.sni };
+    let clusters: Rc<PodClusters> = worker.http.clusters.of(&asked.pod.uid);
+    if let Some(rule) = snapshot.routes().connection(&client, &dialled) {
+        return match rule.forward.choose(worker.random()) {
+            Choice::Backend(host, _) => {
+                let named = snapshot.service_named(&host.host, client.namespace);
+                let only = named.and_then(|service| match &*service.ports {
+                    [only] => Some(only.service_port),
+                    _ => None,
+                });
+                let to = (&*host.host, host.port_or(only, port), host.subset.as_deref());
+                Ok(Some(clusters.get(snapshot, local, to)))
+            }
+            Choice::Refused(_, why) => Err(Failure::new(Reason::NoEndpoint, &why)),
+        };
+    }
+    let Some(service) = asked.service else { return Ok(None) };
+    if !service.ports.iter().any(|each| each.service_port == port) {
+        return Err(Reason::NoSuchPort.into());
+    }
+    Ok(Some(clusters.get(snapshot, local, (&service.hostname, port, None))))
+}
+
+/// Connects to an endpoint of a cluster; to another one if it refuses.
+pub(super) async fn connect<N: PodNetwork>(
+    worker: &Rc<Worker<N>>,
+    asked: &Asked<'_>,
+    cluster: &Cluster,
+    (outcome, counted): (&mut Outcome, &mut Option<crate::telemetry::party::Labels>),
+) -> Result<(Upstream, Option<BudgetGuard>), Failure> {
+    outcome.cluster = Some((&*cluster.cluster().name).into());
+    let state = cluster.state();
+    let Some(budget) = state.budget.try_connection() else { return Err(Reason::Overflow.into()) };
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    loop {
+        let context = PickContext {
+            hash: None,
+            random: worker.random(),
+            now: Instant::now(),
+            tried: &tried,
+            dialled: Some(asked.dialled.0),
+        };
+        let picked = cluster.pick(&context, None).map_err(|none| match none {
+            NoEndpoint::NoCluster => Failure::new(Reason::NoEndpoint, &"no such cluster"),
+            NoEndpoint::NoHealthy => Reason::NoEndpoint.into(),
+        })?;
+        let address = picked.endpoint.address;
+        outcome.upstream = Some(address);
+        let within = cluster.cluster().connect_timeout;
+        let opened = match timeout(within, Box::pin(open(worker, asked, cluster, &picked, counted))).await {
+            Ok(opened) => opened,
+            Err(_elapsed) => Err(Reason::ConnectTimeout.into()),
+        };
+        let seen = if opened.is_ok() { Seen::Connected } else { Seen::ConnectFailed };
+        state.health.report(&picked.host, seen, Instant::now());
+        let again = tried.len() + 1 < TRIES && !tried.contains(&address);
+        match opened {
+            Ok(upstream) => return Ok((upstream, Some(budget))),
+            Err(failure) if !again || failure.reason == Reason::TunnelDenied => return Err(failure),
+            Err(_) => tried.push(address),
+        }
+    }
+}
+
+async fn open<N: PodNetwork>(
+    worker: &Rc<Worker<N>>,
+    asked: &Asked<'_>,
+    cluster: &Cluster,
+    picked: &Picked,
+    counted: &mut Option<crate::telemetry::party::Labels>,
+) -> Result<Upstream, Failure> {
+    let endpoint = &picked.endpoint;
+    let snapshot = worker.snapshot();
+    let local = worker.rules.of(&asked.pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
+    let permit = authorize_outbound(&snapshot, &local, endpoint.address)?;
+    let party =
+        endpoint.workload.as_ref().map_or(Party::Unknown, |workload| Party::Workload(workload.clone()));
+    let tunnels = endpoint.transport.tunnels();
+    *counted = Some(outbound::labels(&snapshot, &local, party, cluster.cluster().service.clone(), tunnels));
+    let source = local.identity.clone();
+    drop((snapshot, local));
+    match (&endpoint.transport, &endpoint.workload) {
+        (Transport::Tunnel, Some(workload)) => {
+            outbound::open(worker, asked.pod, source, workload, permit, asked.client)
+                .await
+                .map(Upstream::Tunnel)
+        }
+        (Transport::Plain, _) => {
+            dial::passthrough(&worker.network, &worker.limits, asked.pod, permit).await.map(Upstream::Plain)
+        }
+        (Transport::Refused(why), _) => Err(Failure::new(Reason::Connect, why)),
+        (Transport::Tls { .. }, _) => {
+            Err(Failure::new(Reason::Connect, &"TLS is originated for requests only"))
+        }
+        (Transport::Tunnel, None) => Err(Failure::new(Reason::Connect, &"the endpoint is not in the mesh")),
+    }
+}
