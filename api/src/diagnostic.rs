@@ -32,6 +32,8 @@ pub enum Severity {
 /// | IST0131 | a match that an earlier rule has |
 /// | IST0133 | taken, with something that is better written otherwise |
 /// | IST0134 | a ServiceEntry without addresses for a port that is not HTTP or TLS |
+/// | IST0173 | a subset that no pod is in |
+/// | IST0174 | a DestinationRule of a host that nobody has |
 /// | HDL0001 | the document is neither YAML nor JSON, or not an object |
 /// | HDL0002 | the kind or its version is not known |
 /// | HDL0003 | the kind is known and not served yet: stored, and without effect (or denying what it selects) |
@@ -39,6 +41,12 @@ pub enum Severity {
 /// | HDL0005 | a namespace on an object that has none |
 /// | HDL0006 | a field of the mesh configuration that is not served |
 /// | HDL0007 | a file or directory that cannot be read |
+/// | HDL0008 | a delegation to what has hosts, to itself, or to what is not exported; a delegate that nobody names |
+/// | HDL0009 | a VirtualService whose host has a route of the Gateway API, which goes before it |
+/// | HDL0010 | two DestinationRules of one host in one namespace |
+/// | HDL0011 | a backend in another namespace without a ReferenceGrant |
+/// | HDL0012 | a rule of a Gateway API route that sends nowhere |
+/// | HDL0013 | a NetworkPolicy that keeps the mesh's tunnel (port 15008) out |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs)] // the table above
 pub enum Code {
@@ -66,6 +74,10 @@ pub enum Code {
     SchemaWarning,
     #[serde(rename = "IST0134")]
     AddressesRequired,
+    #[serde(rename = "IST0173")]
+    EmptySubset,
+    #[serde(rename = "IST0174")]
+    UnknownRuleHost,
     #[serde(rename = "HDL0001")]
     Syntax,
     #[serde(rename = "HDL0002")]
@@ -80,6 +92,18 @@ pub enum Code {
     MeshField,
     #[serde(rename = "HDL0007")]
     Unreadable,
+    #[serde(rename = "HDL0008")]
+    Delegate,
+    #[serde(rename = "HDL0009")]
+    Shadowed,
+    #[serde(rename = "HDL0010")]
+    ConflictingRules,
+    #[serde(rename = "HDL0011")]
+    NotPermitted,
+    #[serde(rename = "HDL0012")]
+    NoBackend,
+    #[serde(rename = "HDL0013")]
+    TunnelNotAdmitted,
 }
 
 impl Code {
@@ -105,6 +129,14 @@ impl Code {
             Self::ClusterScoped => "HDL0005",
             Self::MeshField => "HDL0006",
             Self::Unreadable => "HDL0007",
+            Self::Delegate => "HDL0008",
+            Self::Shadowed => "HDL0009",
+            Self::ConflictingRules => "HDL0010",
+            Self::NotPermitted => "HDL0011",
+            Self::NoBackend => "HDL0012",
+            Self::TunnelNotAdmitted => "HDL0013",
+            Self::EmptySubset => "IST0173",
+            Self::UnknownRuleHost => "IST0174",
         }
     }
 }

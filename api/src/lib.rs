@@ -6,9 +6,15 @@
 //!                       one?     fields     API server
 //!                                           would refuse
 //!                     every finding is a diagnostic
+//!
+//! route          VirtualService, HTTPRoute, GRPCRoute ┐
+//! upstream       DestinationRule, ServiceEntry        ├─► normalised: the model of heddle_core, and what is wrong
+//! authorization  AuthorizationPolicy                  ┘
+//! analyze        what is wrong between objects
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod analyze;
 pub mod authorization;
 pub mod diagnostic;
 mod duration;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod analyze;
 mod duration;
 mod mesh;
 mod output;
@@ -27,6 +28,7 @@ enum Verb {
     #[command(flatten)]
     Mesh(mesh::MeshCommand),
     Validate(validate::Options),
+    Analyze(analyze::Options),
     #[command(subcommand)]
     Sandbox(sandbox::SandboxCommand),
     Version(output::version::Options),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Mesh(command) => mesh::run(&command),
         Verb::Validate(options) => validate::run(&options),
+        Verb::Analyze(options) => analyze::run(&options),
         Verb::Sandbox(command) => sandbox::run(command),
         Verb::Version(options) => output::version::run(&options),
         Verb::Completion { shell } => output::text(|out| {

@@ -55,7 +55,8 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
     Ok(verdict(&found))
 }
 
-fn report(out: &mut dyn Write, found: &[Diagnostic], objects: usize) -> io::Result<()> {
+/// A line for each finding, and one for all.
+pub(crate) fn report(out: &mut dyn Write, found: &[Diagnostic], objects: usize) -> io::Result<()> {
     for diagnostic in found {
         writeln!(out, "{diagnostic}")?;
     }
@@ -70,7 +71,8 @@ fn report(out: &mut dyn Write, found: &[Diagnostic], objects: usize) -> io::Resu
     )
 }
 
-fn verdict(found: &[Diagnostic]) -> ExitCode {
+/// 0: valid, 1: not, 2: not read.
+pub(crate) fn verdict(found: &[Diagnostic]) -> ExitCode {
     if found.iter().any(|each| each.code == Code::Unreadable) {
         ExitCode::from(2)
     } else if found.iter().any(Diagnostic::is_error) {

@@ -76,6 +76,15 @@ impl ExportTo {
             Self::Namespaces(names) => names.contains(namespace),
         }
     }
+
+    /// Whether any namespace sees both.
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Namespaces(names), Self::Namespaces(others)) => !names.is_disjoint(others),
+            (Self::All, Self::Namespaces(names)) | (Self::Namespaces(names), Self::All) => !names.is_empty(),
+            (Self::All, Self::All) => true,
+        }
+    }
 }
 
 impl TrafficObject {

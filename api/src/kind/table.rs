@@ -6,7 +6,10 @@ use crate::route::{gateway as gateway_api, virtual_service};
 use crate::security::check_peer_authentication;
 use crate::strict::{metadata_only, schema};
 use crate::upstream::{destination_rule, service_entry};
-use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{
+    apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery,
+    networking::v1 as networking,
+};
 
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const SECURITY: &[&str] = &["v1", "v1beta1"];
@@ -25,6 +28,13 @@ pub static KINDS: &[KindInfo] = &[
         "endpointslices",
         &[],
         schema::<discovery::EndpointSlice>,
+    ),
+    kubernetes(
+        "networking.k8s.io",
+        "NetworkPolicy",
+        "networkpolicies",
+        &["netpol"],
+        schema::<networking::NetworkPolicy>,
     ),
     kubernetes("apps", "Deployment", "deployments", &["deploy"], schema::<apps::Deployment>),
     kubernetes("apps", "ReplicaSet", "replicasets", &["rs"], schema::<apps::ReplicaSet>),

@@ -51,6 +51,13 @@ pub fn virtual_service(object: &Object, context: &Context) -> Normalised<RouteOb
     read(&object.value, context)
 }
 
+/// What is written, with plain intent in its canonical form; `None` where the schema is broken.
+pub(crate) fn written(object: &Object) -> Option<VirtualServiceSpec> {
+    let mut value = object.value.clone();
+    meant::mend(&mut value, &mut Notes::default());
+    serde::Deserialize::deserialize(value.get("spec")?).ok()
+}
+
 /// Schema and rules.
 pub(crate) fn check(value: &Value) -> Vec<Problem> {
     read(value, &Context::default()).problems
