@@ -94,7 +94,9 @@ impl Notes {
     /// Takes over what others found.
     pub(crate) fn extend(&mut self, problems: Vec<Problem>) {
         self.refused |= problems.iter().any(|problem| problem.severity == Severity::Error);
-        self.problems.extend(problems);
+        let room = MOST.saturating_sub(self.problems.len());
+        self.left_out += problems.len().saturating_sub(room);
+        self.problems.extend(problems.into_iter().take(room));
     }
 
     /// Whether anything was refused.
@@ -105,9 +107,12 @@ impl Notes {
     /// All of it.
     pub(crate) fn finish(mut self) -> Vec<Problem> {
         if self.left_out > 0 {
-            let severity = if self.refused { Severity::Error } else { Severity::Warning };
+            let (severity, code) = match self.refused {
+                true => (Severity::Error, Code::Schema),
+                false => (Severity::Warning, Code::SchemaWarning),
+            };
             let message = format!("{} more findings are left out: mend these first", self.left_out);
-            self.problems.push(Problem { severity, code: Code::Schema, path: String::new(), message });
+            self.problems.push(Problem { severity, code, path: String::new(), message });
         }
         self.problems
     }

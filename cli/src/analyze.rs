@@ -96,7 +96,7 @@ fn files(options: &Options) -> Read {
 /// Everything that the mesh has; the kinds of a mesh are checked by themselves too.
 fn mesh(options: &Options) -> io::Result<Read> {
     let say = |error: heddle_sandbox::server::ApiError| io::Error::other(error.message);
-    heddle_sandbox::up::check_root().map_err(say)?;
+    heddle_sandbox::up::check_root()?;
     let client = Client::open(&Layout::new(&options.sandbox)).map_err(say)?;
     let name = format!("sandbox/{}", options.sandbox);
     let mut read = Read { names: vec![name.clone()], ..Read::default() };

@@ -24,7 +24,7 @@ pub fn spiffe(data: &[u8]) {
     }
 }
 
-/// Every object that is taken is taken again from its own JSON.
+/// Every object that is taken is taken again from its own JSON; and all of them together are analyzed.
 pub fn manifest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let parsed = heddle_api::manifest::parse("fuzz", text);
@@ -36,6 +36,10 @@ pub fn manifest(data: &[u8]) {
         let again = heddle_api::manifest::parse("again", &json);
         assert!(!again.has_errors(), "{json}: {:?}", again.diagnostics);
         assert_eq!(again.objects.first().map(|(_, object)| &object.name), Some(&object.name));
+    }
+    let objects: Vec<_> = parsed.objects.iter().map(|(_, object)| object).collect();
+    for finding in heddle_api::analyze::analyze(&objects) {
+        assert!(finding.object < objects.len() && !finding.problem.message.is_empty());
     }
 }
 
