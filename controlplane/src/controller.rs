@@ -91,13 +91,8 @@ impl Controller {
         let engine = Engine::new(Index::new(settings(&options, &root)), metrics.clone());
         let channels = Channels { batches, events, published, agents, verdicts };
         tokio::spawn(engine.run(channels, stop.clone()));
-        let context = Context {
-            cluster_domain: options.cluster_domain.clone(),
-            trust_domain: options.trust_domain.clone(),
-            ..Context::default()
-        };
-        let directory =
-            Directory::spawn(options.directory.clone(), context, batch_sender).map_err(at("registry"))?;
+        let directory = Directory::spawn(options.directory.clone(), context(&options), batch_sender);
+        let directory = directory.map_err(at("registry"))?;
 
         let admin = Admin {
             published: latest.clone(),
@@ -182,6 +177,14 @@ fn settings(options: &Options, root: &Root) -> Settings {
         pod_cidrs: options.pod_cidrs.clone(),
         service_cidrs: options.service_cidrs.clone(),
         trust_bundle: vec![root.pem().to_owned()],
+    }
+}
+
+fn context(options: &Options) -> Context {
+    Context {
+        cluster_domain: options.cluster_domain.clone(),
+        trust_domain: options.trust_domain.clone(),
+        ..Context::default()
     }
 }
 

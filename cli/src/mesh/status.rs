@@ -11,7 +11,7 @@ use super::world::World;
 use super::{Failure, Target};
 use crate::output::{self, Table};
 
-const TYPES: [&str; 4] = ["Mesh", "Authorization", "Address", "LocalWorkload"];
+const TYPES: [&str; 5] = ["Mesh", "Authorization", "Traffic", "Address", "LocalWorkload"];
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Show every agent: its version, whether it has applied each type of configuration, its workloads and certificates.

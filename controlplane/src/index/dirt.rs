@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::input::{Input, InputKind, Key, KeyedInput, Labels};
+use super::input::{EntryInput, Input, InputKind, Key, KeyedInput, Labels, ServiceInput};
 use super::peer_authentication::is_root;
 use super::selector;
 use super::world::{World, addresses};
@@ -48,18 +48,7 @@ impl Dirt {
                 self.neighbours(world, input);
                 self.keyed(world, &key.namespace, |_| true);
             }
-            Input::Service(service) => {
-                self.services.insert(key.clone());
-                if !service.selector.is_empty() {
-                    self.selected(world, &key.namespace, &service.selector);
-                }
-                let slices: Vec<_> = world.within(InputKind::EndpointSlice, &key.namespace).collect();
-                for (slice, input) in slices {
-                    if matches!(input, Input::EndpointSlice(held) if *held.service == *key.name) {
-                        self.mark(world, slice, input);
-                    }
-                }
-            }
+            Input::Service(service) => self.service(world, key, service),
             Input::EndpointSlice(_) => {
                 self.slices.insert(key.clone());
                 self.neighbours(world, input);
@@ -73,40 +62,53 @@ impl Dirt {
             Input::Secret(_) => self.keyed(world, &key.namespace, |input| input.secrets.contains(&*key.name)),
             // See `mark_routes`.
             Input::Route(_) | Input::Grant(_) => {}
-            Input::Entry(entry) => {
-                self.entries.insert(key.clone());
-                self.neighbours(world, input);
-                if let Some(wanted) = &entry.selector {
-                    self.selected(world, &key.namespace, wanted);
-                    // A pod that has the address of one of them is what is reached.
-                    let workloads: Vec<Key> =
-                        world.entries_selected(key, entry).map(|(held, _)| held.clone()).collect();
-                    for input in workloads.iter().filter_map(|held| world.get(held)) {
-                        self.neighbours(world, input);
-                    }
-                }
-            }
+            Input::Entry(entry) => self.entry(world, (key, input), entry),
             Input::WorkloadEntry(held) => {
                 self.workload_entries.insert(key.clone());
                 self.neighbours(world, input);
                 let entries = world.entries_selecting(&key.namespace, &held.labels);
                 self.entries.extend(entries.map(|(entry, _)| entry.clone()));
             }
-            Input::PeerAuthentication(_) | Input::Denial(_) | Input::Policy(_) => {
-                self.policies.insert(key.clone());
-                if key.kind == InputKind::PeerAuthentication {
-                    // Those that inherit from it.
-                    let all = world.of_kind(InputKind::PeerAuthentication).map(|(other, _)| other);
-                    let here =
-                        all.filter(|other| is_root(&key.namespace) || other.namespace == key.namespace);
-                    self.policies.extend(here.cloned());
-                }
-                if is_root(&key.namespace) {
-                    self.pods.extend(world.of_kind(InputKind::Pod).map(|(pod, _)| pod.clone()));
-                } else {
-                    self.namespace(world, &key.namespace);
-                }
+            Input::PeerAuthentication(_) | Input::Denial(_) | Input::Policy(_) => self.security(world, key),
+        }
+    }
+
+    fn service(&mut self, world: &World, key: &Key, service: &ServiceInput) {
+        self.services.insert(key.clone());
+        if !service.selector.is_empty() {
+            self.selected(world, &key.namespace, &service.selector);
+        }
+        for (slice, input) in world.within(InputKind::EndpointSlice, &key.namespace) {
+            if matches!(input, Input::EndpointSlice(held) if *held.service == *key.name) {
+                self.mark(world, slice, input);
             }
+        }
+    }
+
+    fn entry(&mut self, world: &World, (key, input): (&Key, &Input), entry: &EntryInput) {
+        self.entries.insert(key.clone());
+        self.neighbours(world, input);
+        let Some(wanted) = &entry.selector else { return };
+        self.selected(world, &key.namespace, wanted);
+        // A pod that has the address of one of them is what is reached.
+        let workloads: Vec<Key> = world.entries_selected(key, entry).map(|(held, _)| held.clone()).collect();
+        for input in workloads.iter().filter_map(|held| world.get(held)) {
+            self.neighbours(world, input);
+        }
+    }
+
+    fn security(&mut self, world: &World, key: &Key) {
+        self.policies.insert(key.clone());
+        if key.kind == InputKind::PeerAuthentication {
+            // Those that inherit from it.
+            let all = world.of_kind(InputKind::PeerAuthentication).map(|(other, _)| other);
+            let here = all.filter(|other| is_root(&key.namespace) || other.namespace == key.namespace);
+            self.policies.extend(here.cloned());
+        }
+        if is_root(&key.namespace) {
+            self.pods.extend(world.of_kind(InputKind::Pod).map(|(pod, _)| pod.clone()));
+        } else {
+            self.namespace(world, &key.namespace);
         }
     }
 

@@ -6,7 +6,6 @@ use heddle_api::mesh::{self, L7, MeshConfig};
 use heddle_api::normalised::Context;
 use heddle_api::object::Object;
 use heddle_api::security::PeerAuthentication;
-use heddle_core::store::MeshTraffic;
 use heddle_core::workload::L7Mode;
 use serde_json::Value;
 
@@ -178,8 +177,7 @@ fn mesh_config(object: &Object) -> Read {
         L7::Rules => L7Mode::Rules,
         L7::Never => L7Mode::Never,
     };
-    let input =
-        MeshConfigInput { registry_only: config.registry_only(), l7, traffic: MeshTraffic::default() };
+    let input = MeshConfigInput { registry_only: config.registry_only(), l7, traffic: config.traffic() };
     Ok(Some((Input::MeshConfig(Box::new(input)), texts(Severity::Warning))))
 }
 

@@ -22,6 +22,9 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(250);
 const LAST_BACK_OFF: Duration = Duration::from_secs(8);
 /// A run of this length starts the back-off anew.
 const HEALTHY_RUN: Duration = Duration::from_secs(20);
+/// From the deletion of a pod to its SIGTERM, as long as a kubelet needs at the least for its own loop and the runtime's: what
+/// watches pods hears of the end before the pod does.
+const NOTICE: Duration = Duration::from_millis(100);
 /// How long to wait before a container that could not be made is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -207,7 +210,10 @@ impl Runner {
                 let grace = Duration::from_secs(grace.try_into().unwrap_or(0));
                 (self.end(&mut process, grace).await, Run::Exited)
             }
-            grace = stopped(stop) => (self.end(&mut process, grace).await, |_| Run::Stopped),
+            grace = stopped(stop) => {
+                sleep(NOTICE.min(grace)).await;
+                (self.end(&mut process, grace).await, |_| Run::Stopped)
+            }
         };
         let exit = exit.unwrap_or_else(|error| {
             tracing::warn!(%error, container = name, "container was lost");

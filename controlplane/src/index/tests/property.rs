@@ -124,6 +124,13 @@ fn any_traffic(
                 Change::Put(key, input)
             }
         ),
+        (place.clone(), 0..3_usize, any::<bool>()).prop_map(|((at, name), secret, rule)| match rule {
+            true => {
+                let key = key(InputKind::DestinationRule, at, name);
+                Change::Put(key.clone(), traffic::keyed(&key, &format!("x{secret}")))
+            }
+            false => Change::Put(key(InputKind::Secret, at, name), traffic::secret(&secret.to_string())),
+        }),
         (place, 0..4_usize, any::<bool>()).prop_map(|((at, name), address, label)| {
             let entry = WorkloadEntryInput {
                 address: ADDRESSES[address].into(),

@@ -92,6 +92,22 @@ pub(super) fn policy(key: &Key, selection: Selection, asks: bool) -> Input {
     Input::Policy(Arc::new(PolicyInput { selection, policy }))
 }
 
+pub(super) fn keyed(key: &Key, secret: &str) -> Input {
+    let rule = serde_json::json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": {"name": &*key.name, "namespace": &*key.namespace}, "spec": {"host": "x.example.com",
+        "trafficPolicy": {"tls": {"mode": "MUTUAL", "credentialName": secret}}}});
+    let object = heddle_api::object::Object::from_value(rule).unwrap();
+    Input::Keyed(Arc::new(KeyedInput { object, secrets: [secret.to_owned()].into() }))
+}
+
+pub(super) fn secret(key: &str) -> Input {
+    Input::Secret(Arc::new(SecretInput(heddle_api::upstream::Credential {
+        ca: Some("ca".into()),
+        certificate: Some("cert".into()),
+        private_key: Some(key.to_owned()),
+    })))
+}
+
 fn put(kind: InputKind, name: &str, input: impl FnOnce(&Key) -> Input) -> Change {
     let key = Key::new(kind, "ns", name);
     let input = input(&key);
@@ -316,20 +332,8 @@ fn ten_thousand_routes_and_an_object_of_a_megabyte_do_not_stall() {
 
 #[test]
 fn a_private_key_goes_to_the_nodes_of_its_namespace_alone() {
-    let rule = serde_json::json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
-        "metadata": {"name": "d", "namespace": "ns"}, "spec": {"host": "x.example.com",
-        "trafficPolicy": {"tls": {"mode": "MUTUAL", "credentialName": "c"}}}});
-    let object = heddle_api::object::Object::from_value(rule).unwrap();
-    let input = KeyedInput { object, secrets: ["c".to_owned()].into() };
-    let rule = put(InputKind::DestinationRule, "d", |_| Input::Keyed(Arc::new(input)));
-    let secret = |key: &str| {
-        let credential = heddle_api::upstream::Credential {
-            ca: Some("ca".into()),
-            certificate: Some("cert".into()),
-            private_key: Some(key.to_owned()),
-        };
-        put(InputKind::Secret, "c", |_| Input::Secret(Arc::new(SecretInput(credential))))
-    };
+    let rule = put(InputKind::DestinationRule, "d", |key| keyed(key, "c"));
+    let secret = |key: &str| put(InputKind::Secret, "c", |_| secret(key));
     let mut index = built([namespace("ns", MESH), rule]);
     let seen = |index: &Index, node: &str| {
         let resource = index.output().traffic().seen_by(node, "DestinationRule/ns/d").unwrap();
