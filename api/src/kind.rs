@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::strict::nearest;
 
+#[cfg(test)]
+mod any;
 mod table;
 
 pub use table::KINDS;

@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 16 << 20;
 /// Bytes of a document; etcd takes 1.5 MiB.
 const MOST_DOCUMENT_BYTES: usize = 3 << 20;
 /// Documents of a text.
-const MOST_DOCUMENTS: usize = 10_000;
+const MOST_DOCUMENTS: usize = 50_000;
 
 /// A document that has content, with the number of lines before it.
 struct Document<'a> {
@@ -45,7 +45,8 @@ fn json(text: &str) -> Option<Vec<Value>> {
         return None;
     }
     let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    values.take(MOST_DOCUMENTS).collect::<Result<_, _>>().ok()
+    let values: Vec<Value> = values.take(MOST_DOCUMENTS + 1).collect::<Result<_, _>>().ok()?;
+    (values.len() <= MOST_DOCUMENTS).then_some(values)
 }
 
 /// Splits as YAML does; what stands before the first marker is a document only if it has content.

@@ -11,7 +11,7 @@ const MOST_COMPILED: usize = 1 << 20;
 /// Bytes of a written one; Envoy's own bound on program size is of this order.
 const MOST_WRITTEN: usize = 4096;
 /// Distinct expressions whose verdicts are kept by one thread.
-const MOST_KEPT: usize = 4096;
+const MOST_KEPT: usize = 16_384;
 
 thread_local! {
     /// Verdicts on expressions: objects repeat theirs, and are checked whenever they are written.
