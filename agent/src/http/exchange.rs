@@ -146,6 +146,7 @@ impl<K: Keep> Watch for Receiving<K> {
         if let Some(status) = super::head::grpc_status(trailers) {
             self.exchange.record().grpc_status = Some(status);
         }
+        self.exchange.telemetry.capture_trailers(&mut self.exchange.record(), trailers);
     }
 
     fn end(&mut self, result: Result<(), &BoxError>) {

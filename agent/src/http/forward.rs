@@ -113,6 +113,7 @@ fn outgoing<N: PodNetwork>(stage: &Stage<N>, exchange: &Exchange, asked: Asked, 
     if let Some((rule, at)) = &route.rule {
         rule.change_request(&mut headers, backend(rule, *at));
     }
+    stage.worker.telemetry.capture_request(&mut exchange.record(), &headers);
     Outgoing {
         method: parts.method,
         authority: route.authority.clone().unwrap_or(authority),
@@ -335,6 +336,7 @@ fn respond<N: PodNetwork>(
     if let Some(cors) = route.cors.take() {
         routing::decorate(&mut parts.headers, cors);
     }
+    stage.worker.telemetry.capture_response(&mut exchange.record(), &parts.headers);
     if switched && let Some(wire) = exchange.take_switch() {
         if let Some(protocol) = protocol.filter(|_| status == StatusCode::SWITCHING_PROTOCOLS) {
             parts.headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));

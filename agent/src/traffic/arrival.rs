@@ -123,14 +123,15 @@ async fn receive<N: PodNetwork>(
     let planned = match worker.rules.of(&arrival.pod.uid, &snapshot) {
         Some(local) => {
             let labels = inbound::labels(&snapshot, &local, &arrival.flow);
+            let services = inbound::services(&snapshot, &local, arrival.flow.destination.port());
             plan(&snapshot, &local, &arrival.flow)
-                .map(|plan| (plan, labels.clone()))
+                .map(|plan| (plan, labels.clone(), services))
                 .map_err(|denied| (denied, Some(labels)))
         }
         None => Err((Reason::PodUnknown.into(), None)),
     };
     drop(snapshot);
-    let (plan, labels) = match planned {
+    let (plan, labels, services) = match planned {
         Ok(planned) => planned,
         Err((denied, labels)) => {
             labels.into_iter().for_each(|labels| outcome.classify(labels));
@@ -140,7 +141,13 @@ async fn receive<N: PodNetwork>(
     };
     let requests = |app: Option<Socket>| {
         registration.has_requests();
-        Box::new(Requests::new(worker.clone(), &arrival, labels.clone(), registration.clone(), app))
+        Box::new(Requests::new(
+            worker.clone(),
+            &arrival,
+            (labels.clone(), services.clone()),
+            registration.clone(),
+            app,
+        ))
     };
     match plan {
         Plan::Copy(permit) => {

@@ -113,15 +113,17 @@ pub(super) fn labels(snapshot: &Snapshot, local: &LocalWorkload, flow: &Flow) ->
         Some(workload) => Party::Workload(workload.clone()),
         None => Party::Identity(local.identity.clone()),
     };
-    let service = workload.and_then(|workload| {
-        let mut services = workload.services.iter();
-        let port = flow.destination.port();
-        let (key, _) = services.find(|(_, ports)| ports.iter().any(|mapping| mapping.target_port == port))?;
-        snapshot.service(key)
-    });
-    let service: Option<Arc<Service>> = service.cloned();
+    let service = services(snapshot, local, flow.destination.port()).into_iter().next();
     let mutual_tls = matches!(flow.peer, Peer::Verified(_));
     TcpLabels { reporter: Reporter::Destination, source, destination, service, mutual_tls }
+}
+
+/// The services that lead to a port of the pod.
+pub(super) fn services(snapshot: &Snapshot, local: &LocalWorkload, port: u16) -> Vec<Arc<Service>> {
+    let workload = snapshot.workload(&local.workload_uid);
+    let all = workload.into_iter().flat_map(|workload| &workload.services);
+    let leading = all.filter(|(_, ports)| ports.iter().any(|mapping| mapping.target_port == port));
+    leading.filter_map(|(key, _)| snapshot.service(key)).cloned().collect()
 }
 
 /// ztunnel's codes: 400 for a request that is none, 401 for what policy denies, 503 for what cannot be served.

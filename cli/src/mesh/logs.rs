@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -64,30 +65,39 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
 
 struct Logs {
     pod: PodRecord,
-    open: HashMap<String, BufReader<File>>,
+    open: HashMap<PathBuf, BufReader<File>>,
 }
 
 impl Logs {
     /// Lines about the pod that were not read before, by node. The peer's node logs its side of a connection too.
     fn fresh(&mut self, nodes: &[Node]) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        for node in nodes {
-            if !self.open.contains_key(&node.name) {
-                let Ok(file) = File::open(node.log()) else { continue };
-                self.open.insert(node.name.clone(), BufReader::new(file));
+        for (node, path) in nodes.iter().flat_map(|node| node.logs().map(|path| (node, path))) {
+            if !self.open.contains_key(&path) {
+                let Ok(file) = File::open(&path) else { continue };
+                self.open.insert(path.clone(), BufReader::new(file));
             }
-            let Some(log) = self.open.get_mut(&node.name) else { continue };
+            let Some(log) = self.open.get_mut(&path) else { continue };
             let mut line = Vec::new();
+            let mut at = String::new();
             while log.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&line);
                 if is_about(&text, &self.pod) {
-                    found.push((node.name.clone(), text.trim_end().to_owned()));
+                    at = time(&text).map_or(at, str::to_owned);
+                    found.push((at.clone(), node.name.clone(), text.trim_end().to_owned()));
                 }
                 line.clear();
             }
         }
-        found
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.into_iter().map(|(_, node, line)| (node, line)).collect()
     }
+}
+
+/// When a line was written, to the millisecond; lines of a format without a time stay behind the one before.
+fn time(line: &str) -> Option<&str> {
+    let time = line.strip_prefix('[').unwrap_or(line).get(..23)?;
+    (time.starts_with(|c: char| c.is_ascii_digit()) && time.as_bytes()[10] == b'T').then_some(time)
 }
 
 fn write_lines(lines: &[(String, String)], nodes: usize, out: &mut dyn Write) -> io::Result<()> {
@@ -115,6 +125,14 @@ fn has_word(line: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_both_logs_are_ordered_by_their_time() {
+        assert_eq!(time("[2026-11-21T14:53:12.175Z] \"GET"), Some("2026-11-21T14:53:12.175"));
+        assert_eq!(time("2026-11-21T14:53:12.175568Z  INFO"), Some("2026-11-21T14:53:12.175"));
+        assert_eq!(time("{\"start_time\": \"2026-11-21T14:53:12.175Z\"}"), None);
+        assert_eq!(time("short"), None);
+    }
 
     #[test]
     fn a_pod_is_not_mistaken_for_one_whose_name_or_address_begins_alike() {

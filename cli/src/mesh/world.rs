@@ -131,7 +131,7 @@ impl Node {
     pub(super) fn agent(&self, path: &str) -> Result<Value, Failure> {
         let socket = self.directory.join("agent.sock");
         ask::get(&socket, path).map_err(|reason| {
-            let log = self.log();
+            let [log, _] = self.logs();
             Failure(format!(
                 "the agent of {} does not answer ({reason}); its log: {}",
                 self.name,
@@ -140,9 +140,9 @@ impl Node {
         })
     }
 
-    /// Access log and log of its agent.
-    pub(super) fn log(&self) -> PathBuf {
-        self.directory.join("agent.log")
+    /// Log and access log of its agent.
+    pub(super) fn logs(&self) -> [PathBuf; 2] {
+        ["agent.log", "access.log"].map(|name| self.directory.join(name))
     }
 
     fn pods(&self) -> Vec<PodRecord> {

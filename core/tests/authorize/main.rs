@@ -90,7 +90,10 @@ fn check(
     }
     match verdict {
         Ok(Verdict::Permit(_)) => counts[0] += 1,
-        Ok(Verdict::PerRequest) => counts[1] += 1,
+        Ok(Verdict::PerRequest) => {
+            assert!(!opaque, "what is left to requests is denied where there are none: {}", context());
+            counts[1] += 1;
+        }
         Err(_) => {
             assert!(!opaque, "{}", context());
             counts[2] += 1;

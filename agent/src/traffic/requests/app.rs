@@ -1,7 +1,8 @@
 //! The connection to the application: one, dialled for a request that was permitted, used again while it lasts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub(super) struct App {
     opened: RefCell<Option<Socket>>,
     http1: RefCell<Option<Lease1>>,
     http2: RefCell<Option<Http2>>,
+    /// Our end of the last connection.
+    local: Cell<Option<SocketAddr>>,
 }
 
 /// An HTTP/1 connection that is used by one request.
@@ -38,7 +41,17 @@ pub(super) struct Lease1 {
 
 impl App {
     pub(super) fn new(opened: Option<Socket>) -> Self {
-        Self { opened: RefCell::new(opened), http1: RefCell::default(), http2: RefCell::default() }
+        Self {
+            opened: RefCell::new(opened),
+            http1: RefCell::default(),
+            http2: RefCell::default(),
+            local: Cell::default(),
+        }
+    }
+
+    /// Our end of the connection.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.local.get()
     }
 
     /// An HTTP/1 connection: the last one, the one that was opened already, or a new one.
@@ -100,9 +113,11 @@ impl App {
 
     async fn socket(&self, dial: impl Future<Output = Result<Socket, Failure>>) -> Result<Socket, Failure> {
         let opened = self.opened.borrow_mut().take();
-        match opened {
-            Some(opened) => Ok(opened),
-            None => dial.await,
-        }
+        let socket = match opened {
+            Some(opened) => opened,
+            None => dial.await?,
+        };
+        self.local.set(socket.local_addr().ok());
+        Ok(socket)
     }
 }

@@ -67,7 +67,6 @@ pub(super) async fn send<N: PodNetwork>(
     *request.uri_mut() = uri(target, two).map_err(bad)?;
     {
         let mut record = exchange.record();
-        record.request_id = request.headers().get(head::REQUEST_ID).cloned();
         record.forwarded_for = request.headers().get("x-forwarded-for").cloned();
         record.attempts = 1;
         record.upstream = Some(permit.destination());
@@ -100,9 +99,6 @@ fn headers<N: PodNetwork>(
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
     }
-    headers
-        .entry(head::REQUEST_ID)
-        .or_insert_with(|| head::request_id(connection.worker.random(), connection.worker.random()));
     headers.entry(head::FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     client_certificate(connection, &mut headers);
     headers
@@ -245,6 +241,7 @@ fn finish<N: PodNetwork>(connection: &Requests<N>, answer: &mut Answer, took: Du
     record.code = response.status().as_u16();
     record.details = "via_upstream";
     record.upstream_time = Some(took);
+    record.upstream_local = connection.app.local();
     record.grpc_status = head::grpc_status(response.headers());
     connection.worker.telemetry.capture_response(&mut record, response.headers());
 }

@@ -46,6 +46,9 @@ pub(super) async fn serve<N: PodNetwork>(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxError> {
     let under_way = connection.activity.begin();
+    request.headers_mut().entry(head::REQUEST_ID).or_insert_with(|| {
+        head::request_id(connection.worker.random_bits(), connection.worker.random_bits())
+    });
     let exchange = observe(&connection, &request);
     let upgrade = head::upgrade(request.headers()).filter(|_| request.version() < Version::HTTP_2);
     let connects = *request.method() == Method::CONNECT;
@@ -101,6 +104,12 @@ fn observe<N: PodNetwork>(connection: &Requests<N>, request: &Request<Incoming>)
 /// What a record knows from its connection.
 fn of_connection<N: PodNetwork>(connection: &Requests<N>, record: RequestRecord) -> RequestRecord {
     let labels = &connection.labels;
+    let authority = record.authority.as_ref().map(HeaderValue::as_bytes);
+    let authority = authority.or(record.uri.authority().map(|authority| authority.as_str().as_bytes()));
+    let asked = authority.and_then(|authority| {
+        let host = authority.split(|byte| *byte == b':').next().unwrap_or_default();
+        connection.services.iter().find(|service| is_named(&service.hostname, host))
+    });
     RequestRecord {
         cluster: Some(connection.cluster.clone()),
         downstream_local: Some(connection.flow.destination),
@@ -108,10 +117,17 @@ fn of_connection<N: PodNetwork>(connection: &Requests<N>, record: RequestRecord)
         route: Some("default".into()),
         source: labels.source.clone(),
         destination: labels.destination.clone(),
-        service: labels.service.clone(),
+        service: asked.or(labels.service.as_ref()).cloned(),
         mutual_tls: labels.mutual_tls,
         ..record
     }
+}
+
+/// Whether a host is the service's full name or begins like it: `web`, `web.shop`, `web.shop.svc`.
+fn is_named(hostname: &str, host: &[u8]) -> bool {
+    let hostname = hostname.as_bytes();
+    let same = hostname.get(..host.len()).is_some_and(|start| start.eq_ignore_ascii_case(host));
+    !host.is_empty() && same && hostname.get(host.len()).is_none_or(|next| *next == b'.')
 }
 
 /// What came was no request; it was answered 400 already.
@@ -160,4 +176,20 @@ fn judge<N: PodNetwork>(connection: &Requests<N>, target: &Target) -> Result<Per
         }
     }
     authorize_request(&snapshot, &local, &connection.flow, &target.facts()).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_known_by_its_full_name_and_by_what_that_begins_with() {
+        let name = "web.shop.svc.cluster.local";
+        for host in ["web", "WEB", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local"] {
+            assert!(is_named(name, host.as_bytes()), "{host}");
+        }
+        for host in ["", "we", "web.sho", "webx", "shop", "web.shop.svc.cluster.local.x"] {
+            assert!(!is_named(name, host.as_bytes()), "{host}");
+        }
+    }
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use heddle_core::authorize::Flow;
 use heddle_core::names::Generation;
+use heddle_core::workload::Service;
 use http::Version;
 use hyper::service::service_fn;
 
@@ -44,6 +45,8 @@ pub(super) struct Requests<N> {
     client: SocketAddr,
     flow: Flow,
     labels: Labels,
+    /// Those that lead to this port.
+    services: Vec<Arc<Service>>,
     cluster: Arc<str>,
     registration: Rc<Registration>,
     /// The last configuration under which every request of this connection was found to be permitted.
@@ -60,7 +63,7 @@ impl<N: PodNetwork> Requests<N> {
     pub(super) fn new(
         worker: Rc<Worker<N>>,
         arrival: &Arrival,
-        labels: Labels,
+        (labels, services): (Labels, Vec<Arc<Service>>),
         registration: Rc<Registration>,
         app: Option<Socket>,
     ) -> Self {
@@ -71,6 +74,7 @@ impl<N: PodNetwork> Requests<N> {
             client: arrival.client,
             flow: arrival.flow.clone(),
             labels,
+            services,
             cluster: format!("inbound|{}||", arrival.flow.destination.port()).into(),
             registration,
             permitted: Cell::default(),
