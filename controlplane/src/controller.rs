@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::admin::Admin;
+use crate::analysis::Analyst;
 use crate::auth::Tokens;
 use crate::ca::limit::Limiter;
 use crate::ca::root::{self, Root};
@@ -89,7 +90,8 @@ impl Controller {
 
         tokio::spawn(status::run(options.status_dir.clone(), verdicts_seen));
         let engine = Engine::new(Index::new(settings(&options, &root)), metrics.clone());
-        let channels = Channels { batches, events, published, agents, verdicts };
+        let analyst = Analyst::spawn(options.directory.clone()).map_err(at("analysis"))?;
+        let channels = Channels { batches, events, published, agents, verdicts, analyst };
         tokio::spawn(engine.run(channels, stop.clone()));
         let directory = Directory::spawn(options.directory.clone(), context(&options), batch_sender);
         let directory = directory.map_err(at("registry"))?;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::analysis::{Analyst, Findings};
 use crate::index::route::ParentVerdict;
 use crate::index::{Index, Output};
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub struct Channels {
     pub agents: watch::Sender<Arc<Agents>>,
     /// To the writer of status.
     pub verdicts: mpsc::Sender<Verdicts>,
+    /// Looks at all objects together.
+    pub analyst: Analyst,
 }
 
 /// The engine.
@@ -47,8 +50,10 @@ pub struct Engine {
     complete: bool,
     /// Not passed on yet.
     verdicts: Verdicts,
-    /// Routes, whose status has two sources: the registry, and the index.
-    routes: BTreeMap<ObjectId, (Option<Judged>, Vec<ParentVerdict>)>,
+    /// Objects whose status is ours: what the registry says of them and, of routes, what their parents say.
+    standing: BTreeMap<ObjectId, (Option<Judged>, Vec<ParentVerdict>)>,
+    /// What was found across objects.
+    analysis: Findings,
     fingerprint: u64,
     metrics: Arc<Metrics>,
 }
@@ -65,7 +70,8 @@ impl Engine {
             problems: Vec::new(),
             complete: false,
             verdicts: Vec::new(),
-            routes: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            analysis: Findings::new(),
             fingerprint: 0,
             metrics,
         }
@@ -83,6 +89,10 @@ impl Engine {
                     None => return,
                 },
                 () = until(deadline) => {}
+                Some(findings) = channels.analyst.findings() => {
+                    self.analysed(findings);
+                    self.pass_on(&channels, false).await;
+                }
                 batch = channels.batches.recv() => match batch {
                     Some(batch) => self.take(batch, &channels).await,
                     None => return,
@@ -129,11 +139,9 @@ impl Engine {
             self.publish(channels);
         }
         self.judge(verdicts);
-        // The first message to the writer is of everything.
-        if self.complete && (whole || !self.verdicts.is_empty()) {
-            let verdicts = std::mem::take(&mut self.verdicts);
-            // A writer that is gone is no reason to stop serving.
-            let _ = channels.verdicts.send(verdicts).await;
+        self.pass_on(channels, whole).await;
+        if news {
+            channels.analyst.wake();
         }
         for told in published {
             let _ = told.send(());
@@ -144,30 +152,53 @@ impl Engine {
     fn judge(&mut self, verdicts: Vec<(ObjectId, Option<Judged>)>) {
         let mut touched = BTreeSet::new();
         for (id, judged) in verdicts {
-            if id.is_route() {
-                self.routes.entry(id.clone()).or_default().0 = judged;
+            if id.is_of_mesh() {
+                self.standing.entry(id.clone()).or_default().0 = judged;
                 touched.insert(id);
             } else {
-                let told = judged.map(|judged| Told { judged, parents: Vec::new() });
+                let told = judged.map(|judged| Told { judged, parents: Vec::new(), analysis: Vec::new() });
                 self.verdicts.push((id, told));
             }
         }
         for (key, parents) in self.index.take_verdicts() {
             let Some(id) = ObjectId::of_route(&key) else { continue };
-            self.routes.entry(id.clone()).or_default().1 = parents;
+            self.standing.entry(id.clone()).or_default().1 = parents;
             touched.insert(id);
         }
+        self.tell(touched);
+    }
+
+    /// Takes what was found across objects.
+    fn analysed(&mut self, findings: Findings) {
+        let old = std::mem::replace(&mut self.analysis, findings);
+        let both = old.keys().chain(self.analysis.keys()).cloned().collect::<BTreeSet<_>>();
+        let changed = both.into_iter().filter(|id| old.get(id) != self.analysis.get(id));
+        self.tell(changed.collect());
+    }
+
+    fn tell(&mut self, touched: BTreeSet<ObjectId>) {
         for id in touched {
-            let told = match self.routes.get(&id) {
-                Some((Some(judged), parents)) => {
-                    Some(Told { judged: judged.clone(), parents: parents.clone() })
-                }
+            let told = match self.standing.get(&id) {
+                Some((Some(judged), parents)) => Some(Told {
+                    judged: judged.clone(),
+                    parents: parents.clone(),
+                    analysis: self.analysis.get(&id).cloned().unwrap_or_default(),
+                }),
                 _ => None,
             };
             if told.is_none() {
-                self.routes.remove(&id);
+                self.standing.remove(&id);
             }
             self.verdicts.push((id, told));
+        }
+    }
+
+    /// The first message to the writer of status is of everything.
+    async fn pass_on(&mut self, channels: &Channels, whole: bool) {
+        if self.complete && (whole || !self.verdicts.is_empty()) {
+            let verdicts = std::mem::take(&mut self.verdicts);
+            // A writer that is gone is no reason to stop serving.
+            let _ = channels.verdicts.send(verdicts).await;
         }
     }
 

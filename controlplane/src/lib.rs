@@ -25,6 +25,7 @@ pub mod listener;
 pub mod xds;
 
 pub mod admin;
+pub mod analysis;
 pub mod metrics;
 pub mod status;
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use heddle_api::diagnostic::Problem;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -23,6 +24,8 @@ pub struct Told {
     pub judged: Judged,
     /// Of a route: by its parents.
     pub parents: Vec<ParentVerdict>,
+    /// Among all objects.
+    pub analysis: Vec<Problem>,
 }
 
 /// Writes verdicts until the sender is gone. The first ones are of everything that there is: what else the
@@ -70,9 +73,7 @@ fn remove_others(directory: &Path, news: &Verdicts) {
 
 /// Kinds of Kubernetes itself have a status of their own; ours is told only where they are wrong.
 fn worth_telling(id: &ObjectId, judged: &Judged) -> bool {
-    let mesh_api =
-        id.directory.ends_with(".istio.io") || id.directory.ends_with(".gateway.networking.k8s.io");
-    mesh_api || !matches!(judged.verdict, Verdict::Accepted(_))
+    id.is_of_mesh() || !matches!(judged.verdict, Verdict::Accepted(_))
 }
 
 fn path(directory: &Path, id: &ObjectId) -> PathBuf {

@@ -40,6 +40,13 @@ async fn a_virtual_service_reaches_agents_and_the_last_good_one_stays() {
     let condition = |world: &World| world.condition(SERVICES, "ns", "v");
     eventually("accepted", || async { condition(&world).is_some_and(|c| c["status"] == "True") }).await;
     assert_eq!(condition(&world).unwrap()["observedGeneration"], 2);
+    let messages = || {
+        let path = world.path("status").join(SERVICES).join("ns/v.json");
+        let status: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        status["validationMessages"].to_string()
+    };
+    eventually("analysed", || async { messages().contains("IST0101") && messages().contains("reviews") })
+        .await;
 
     world.put(virtual_service(&json!([{"destination": {"hots": "reviews"}}])));
     eventually("invalid", || async { condition(&world).is_some_and(|c| c["reason"] == "Invalid") }).await;

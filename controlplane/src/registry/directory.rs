@@ -6,6 +6,7 @@ use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
 use heddle_api::normalised::Context;
+use heddle_api::object::Object;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{mpsc, oneshot};
 
@@ -113,6 +114,13 @@ fn run(
             return;
         }
     }
+}
+
+/// Every object in a directory that is right by itself.
+pub fn objects(root: &Path) -> Vec<Object> {
+    let (mut files, mut unread) = (BTreeMap::new(), BTreeSet::new());
+    walk(root, &mut files, &mut unread);
+    files.into_iter().flat_map(|(path, stamp)| scan::good_objects(&path, stamp)).collect()
 }
 
 /// The watch is only a hint: without it the directory is walked every few seconds.

@@ -42,9 +42,9 @@ impl ObjectId {
         Some(Self { directory: directory.into(), namespace: key.namespace.clone(), name: key.name.clone() })
     }
 
-    /// Whether it is a route of the Gateway API.
-    pub fn is_route(&self) -> bool {
-        self.directory.ends_with("routes.gateway.networking.k8s.io")
+    /// Whether it is of Istio's kinds or the Gateway API's, whose status is ours to write.
+    pub fn is_of_mesh(&self) -> bool {
+        self.directory.ends_with(".istio.io") || self.directory.ends_with(".gateway.networking.k8s.io")
     }
 
     /// From its parts.

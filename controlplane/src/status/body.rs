@@ -29,7 +29,7 @@ pub(super) fn of(id: &ObjectId, told: &Told, old: Option<&Value>, now: &str) -> 
     }
     if id.directory.ends_with(".istio.io") {
         body.insert("observedGeneration".to_owned(), judged.generation.into());
-        let messages = judged.findings.iter().map(message).collect::<Vec<_>>();
+        let messages = judged.findings.iter().chain(&told.analysis).map(message).collect::<Vec<_>>();
         if !messages.is_empty() {
             body.insert("validationMessages".to_owned(), messages.into());
         }
@@ -146,7 +146,12 @@ mod tests {
 
     #[test]
     fn an_object_of_istio_has_conditions_and_messages() {
-        let told = Told { judged: judged(Verdict::Accepted(String::new()), vec![]), parents: vec![] };
+        let across = vec![Problem::warning(Code::NotFound, "spec.hosts", "no such host")];
+        let told = Told {
+            judged: judged(Verdict::Accepted(String::new()), vec![]),
+            parents: vec![],
+            analysis: across,
+        };
         let id = id("virtualservices.networking.istio.io");
         let first = of(&id, &told, None, "then");
         assert_eq!(
@@ -155,9 +160,11 @@ mod tests {
         );
         let message = &first["validationMessages"][0];
         assert_eq!((&message["type"]["code"], &message["level"]), (&json!("HDL0003"), &json!("WARNING")));
+        assert_eq!(first["validationMessages"][1]["type"]["name"], "ReferencedResourceNotFound");
         let again = of(&id, &told, Some(&first), "now");
         assert_eq!(again, first, "the same status is not written again");
-        let wrong = Told { judged: judged(Verdict::Invalid("x".into()), vec![]), parents: vec![] };
+        let wrong =
+            Told { judged: judged(Verdict::Invalid("x".into()), vec![]), parents: vec![], analysis: vec![] };
         assert_eq!(of(&id, &wrong, Some(&first), "now")["conditions"][0]["lastTransitionTime"], "now");
     }
 
@@ -173,15 +180,22 @@ mod tests {
             partial: None,
         };
         let id = id("httproutes.gateway.networking.k8s.io");
-        let told =
-            Told { judged: judged(Verdict::Accepted(String::new()), parents.clone()), parents: vec![said] };
+        let told = Told {
+            judged: judged(Verdict::Accepted(String::new()), parents.clone()),
+            parents: vec![said],
+            analysis: vec![],
+        };
         let first = of(&id, &told, None, "then");
         assert!(first.get("conditions").is_none() && first.get("validationMessages").is_none());
         let parent = &first["parents"][0];
         assert_eq!((&parent["parentRef"], &parent["controllerName"]), (&service, &json!(CONTROLLER)));
         assert_eq!(parent["conditions"][1]["reason"], "BackendNotFound");
         assert_eq!(parent["conditions"][1]["observedGeneration"], 3);
-        let wrong = Told { judged: judged(Verdict::Invalid("x".into()), parents), parents: told.parents };
+        let wrong = Told {
+            judged: judged(Verdict::Invalid("x".into()), parents),
+            parents: told.parents,
+            analysis: vec![],
+        };
         let second = of(&id, &wrong, Some(&first), "now");
         assert_eq!(second["parents"].as_array().unwrap().len(), 1, "a Gateway is not ours to speak for");
         let conditions = &second["parents"][0]["conditions"];

@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use heddle_api::diagnostic::Diagnostic;
+use heddle_api::diagnostic::{Diagnostic, Problem, Severity};
 use heddle_api::manifest;
 use heddle_api::normalised::Context;
 use heddle_api::object::Object;
@@ -250,6 +250,18 @@ fn text_of(path: &Path, size: u64) -> Result<String, String> {
         return Err(format!("{size} bytes are more than {MOST_BYTES}"));
     }
     std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+/// The objects of a file that are right by themselves.
+pub(super) fn good_objects(path: &Path, stamp: Stamp) -> Vec<Object> {
+    let Ok(text) = text_of(path, stamp.size) else { return Vec::new() };
+    let mut objects = parse(path, &text).0;
+    objects.retain_mut(|object| !object.kind.served || !manifest::check(object).iter().any(is_error));
+    objects
+}
+
+fn is_error(problem: &Problem) -> bool {
+    problem.severity == Severity::Error
 }
 
 /// JSON of one object is what machines write; anything else is a manifest as people write it.
