@@ -15,12 +15,13 @@ use hyper::upgrade::OnUpgrade;
 
 use super::body::Body;
 use super::exchange::Exchange;
-use super::head::{ATTEMPT_COUNT, grpc_status};
+use super::head::{ATTEMPT_COUNT, MISSED, MISSED_CONNECT, grpc_status};
 use super::local::Local;
 use super::record::Flags;
 use super::stage::Stage;
 use super::upstream::connect::{How, connect};
-use super::upstream::pool::{NoConnection, PoolBounds, Sender};
+use super::upstream::connection::Sender;
+use super::upstream::pool::{NoConnection, PoolBounds};
 use super::upstream::{Lease, Speak, Upstream};
 use crate::telemetry::tcp::Party;
 use crate::telemetry::{Failure, Reason};
@@ -136,6 +137,10 @@ impl<N: PodNetwork> Try<'_, N> {
             None => return Err(overflow()),
         };
         match sent {
+            Ok(response) if let Some(missed) = missed_there(&picked, &response) => {
+                state.health.report(&picked.host, Seen::ConnectFailed, Instant::now());
+                Err(missed)
+            }
             Ok(response) => {
                 let answered = Answered { response, lease, active, took: begun.elapsed() };
                 self.report(&state, &picked.host, &answered.response);
@@ -189,10 +194,13 @@ impl<N: PodNetwork> Try<'_, N> {
         let pool = self.upstream.pool(&picked.endpoint);
         let tasks = &self.stage.worker.tasks;
         let opened = self.stage.opened.borrow_mut().take();
-        if let Some(opened) = opened
-            && opened.address == picked.endpoint.address
-        {
-            pool.adopt(opened.wire, &bounds, tasks, speak).await;
+        match opened {
+            Some(opened) if opened.address == picked.endpoint.address => {
+                pool.adopt(opened.wire, &bounds, tasks, speak).await;
+            }
+            // A rule sends the request elsewhere.
+            Some(opened) => opened.close(tasks),
+            None => {}
         }
         // The port of one client would be wrong for the next one on this connection.
         let client = std::net::SocketAddr::new(self.stage.client.ip(), 0);
@@ -304,6 +312,21 @@ fn unconnected(failure: Failure) -> Missed {
     let local = Local::unavailable(Flags::UF, details, body);
     let reason = failure.detail.unwrap_or_else(|| failure.reason.name().into());
     Missed { attempted: Some(Attempted::ConnectFailed), local: Box::new(local), reason: Some(reason) }
+}
+
+/// Whether the destination's agent says that its application had no part in the answer.
+fn missed_there(picked: &Picked, response: &Response<Incoming>) -> Option<Missed> {
+    let how = response.headers().get(MISSED).filter(|_| picked.endpoint.transport.tunnels())?;
+    if *how == MISSED_CONNECT {
+        return Some(unconnected(Failure::new(Reason::TunnelRefused, &"the application did not take it")));
+    }
+    let ended = Local::unavailable(
+        Flags::UC,
+        "upstream_reset_before_response_started{connection_termination}",
+        "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+    );
+    let attempted = Some(Attempted::Reset { sent: true });
+    Some(Missed { attempted, local: Box::new(ended), reason: None })
 }
 
 /// A request that broke off before anything of an answer had come.

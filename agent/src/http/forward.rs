@@ -47,9 +47,9 @@ pub async fn send<N: PodNetwork>(
     mut route: Route,
     incoming: Incoming,
 ) -> Result<Response<Body>, Box<Local>> {
+    exchange.record().cluster = Some(route.upstream.cluster().name.clone());
     inject(exchange, &route).await?;
     let state = route.upstream.state();
-    exchange.record().cluster = Some(route.upstream.cluster().name.clone());
     let Some(request_budget) = state.budget.try_request() else { return Err(overflow().local) };
     if stage.worker.http.ready(&route.upstream).await {
         let snapshot = stage.worker.snapshot();
@@ -325,6 +325,7 @@ fn respond<N: PodNetwork>(
     let switched = switches(&outgoing, status);
     let protocol = parts.headers.get(http::header::UPGRADE).cloned();
     head::strip_hop(&mut parts.headers);
+    parts.headers.remove(head::MISSED);
     parts.extensions.clear();
     parts.headers.insert(SERVICE_TIME, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(0)));
     if let Some((rule, at)) = &route.rule {

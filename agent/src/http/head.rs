@@ -16,6 +16,13 @@ pub const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-s
 pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// `x-forwarded-proto`.
 pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `x-heddle-missed`: in an answer of the destination's agent, its application had no part in it. The client's agent takes
+/// it away, and may send the request elsewhere.
+pub const MISSED: HeaderName = HeaderName::from_static("x-heddle-missed");
+/// [`MISSED`]: there was no connection, nothing was sent.
+pub const MISSED_CONNECT: HeaderValue = HeaderValue::from_static("connect");
+/// [`MISSED`]: the connection ended before an answer.
+pub const MISSED_RESET: HeaderValue = HeaderValue::from_static("reset");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");

@@ -181,6 +181,6 @@ impl HttpBody for Copy {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }

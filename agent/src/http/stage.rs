@@ -10,9 +10,10 @@ use heddle_core::names::OrigDst;
 use heddle_core::workload::Service;
 use http::Version;
 use hyper::service::service_fn;
+use tokio_util::task::TaskTracker;
 
 use super::framing::Framing;
-use super::io::Wire;
+use super::io::{HttpIo, Wire};
 use super::request;
 use super::server::{self, Activity, Bounds, Ended};
 use super::upgrade::{self, Crossing};
@@ -57,6 +58,13 @@ pub struct Opened {
     pub wire: Wire,
 }
 
+impl Opened {
+    /// Nobody needs it: ended, not reset.
+    pub fn close(self, tasks: &TaskTracker) {
+        tasks.spawn_local(HttpIo::client(self.wire).close());
+    }
+}
+
 /// Serves HTTP on a captured connection to its end. `first`: what was read of it already; `two`: it is HTTP/2.
 ///
 /// # Errors
@@ -83,6 +91,9 @@ pub async fn serve<N: PodNetwork>(
         }
         _ => server::http2(wire, first, service, &bounds, &stage.worker.tasks).await.map(|()| Ended::Closed),
     };
+    if let Some(opened) = stage.opened.borrow_mut().take() {
+        opened.close(&stage.worker.tasks);
+    }
     match ended {
         Ok(Ended::Closed) => Ok(()),
         Ok(Ended::Switched(raw)) => {

@@ -17,6 +17,7 @@
 pub mod accept;
 pub mod arena;
 mod arrival;
+pub mod captured;
 pub mod command;
 pub mod copy;
 pub mod detect;

@@ -1,12 +1,11 @@
 //! One captured connection, from the pod's socket to a tunnel stream or to a destination outside the mesh.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use heddle_core::authorize::{Permit, authorize_outbound};
@@ -14,18 +13,15 @@ use heddle_core::identity::Identity;
 use heddle_core::names::OrigDst;
 use heddle_core::resolve::{Destination, resolve};
 use heddle_core::snapshot::Snapshot;
-use heddle_core::upstream::BudgetGuard;
-use heddle_core::upstream::model::Protocol;
 use heddle_core::workload::{LocalWorkload, Service, Workload};
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::captured::{Begun, Captured};
 use super::copy::{self, Tally};
-use super::detect::{self, Named, Seen};
 use super::dial;
 use super::live::Facts;
 use super::network::PodNetwork;
-use super::opaque;
 use super::plaintext::broken;
 use super::socket::Socket;
 use super::tunnel::TunnelStream;
@@ -33,15 +29,10 @@ use super::tunnel::client::{self, Attempt};
 use super::tunnel::pool::{PoolKey, Pooled};
 use super::worker::Worker;
 use crate::datapath::TUNNEL_PORT;
-use crate::http::sniff::Spoken;
-use crate::http::stage::{Opened, Stage};
 use crate::http::{self, Wire};
 use crate::pod::Pod;
 use crate::telemetry::tcp::{Party, Reporter, TcpLabels};
 use crate::telemetry::{Direction, Failure, Outcome, Reason};
-
-/// How long a client may take to show that it would have made a request of an upstream that is not there.
-const UNREACHABLE: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end; whatever fails resets the client.
 pub async fn serve<N: PodNetwork>(worker: Rc<Worker<N>>, pod: &Arc<Pod>, socket: Socket, client: SocketAddr) {
@@ -114,170 +105,6 @@ async fn proceed<N: PodNetwork>(
     }
 }
 
-/// A captured connection, and where it was going.
-#[derive(Clone, Copy)]
-struct Captured<'a, N> {
-    worker: &'a Rc<Worker<N>>,
-    pod: &'a Arc<Pod>,
-    dialled: OrigDst,
-    client: SocketAddr,
-}
-
-/// What a connection turned out to be.
-enum Begun<N> {
-    Http {
-        stage: Box<Stage<N>>,
-        socket: Socket,
-        first: Bytes,
-        two: bool,
-    },
-    Opaque {
-        socket: Socket,
-        first: Bytes,
-        upstream: Upstream,
-        kept: Option<BudgetGuard>,
-    },
-    /// The client has ended without a word.
-    Nothing(Socket),
-}
-
-impl<N: PodNetwork> Captured<'_, N> {
-    /// Finds out what it is, and opens what it needs.
-    async fn begin(&self, mut socket: Socket, outcome: &mut Outcome) -> Result<Begun<N>, Failure> {
-        let (snapshot, destination) = find(self.worker, self.dialled).await;
-        let local = self.worker.rules.of(&self.pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
-        let named = Named::of(&snapshot, self.dialled);
-        let seen = named.seen(&snapshot, &local, self.dialled);
-        drop((snapshot, local));
-        if seen == Seen::Requests && destination != Destination::Unknown {
-            return self.declared(socket, named.service).await;
-        }
-        let first = match named.protocol {
-            // Whoever speaks TLS begins: its server name may have a rule of its own.
-            Protocol::Tls => detect::client_hello(&mut socket).await?,
-            _ => Bytes::new(),
-        };
-        let mut counted = None;
-        let of = (&mut *outcome, &mut counted);
-        let connected = self.connect(destination, &named, &first, of).await;
-        let found = match connected {
-            Ok((upstream, kept)) if seen == Seen::Detected => {
-                self.look(socket, upstream, kept, named.service, outcome).await
-            }
-            Ok((upstream, kept)) => Ok(Begun::Opaque { socket, first, upstream, kept }),
-            Err(failure) if seen == Seen::Detected => self.unreachable(socket, named.service, failure).await,
-            Err(failure) => Err(failure),
-        };
-        match found {
-            // Whoever carries requests has them counted, one by one.
-            Ok(Begun::Http { .. }) => {}
-            _ => counted.into_iter().for_each(|labels| outcome.classify(labels)),
-        }
-        found
-    }
-
-    /// A port that declares requests: nothing is dialled before the first has come.
-    async fn declared(&self, mut socket: Socket, service: Option<Arc<Service>>) -> Result<Begun<N>, Failure> {
-        let spoken = tokio::select! {
-            spoken = detect::first_bytes(&mut socket, None) => spoken?,
-            () = self.worker.draining.cancelled() => None,
-        };
-        Ok(match spoken {
-            // What is no request is answered 400.
-            Some((first, spoken)) => self.requests(socket, first, spoken == Spoken::Http2, service, None),
-            None => Begun::Nothing(socket),
-        })
-    }
-
-    /// The upstream did not take the connection: a request that comes now is answered, everything else is reset.
-    async fn unreachable(
-        &self,
-        mut socket: Socket,
-        service: Option<Arc<Service>>,
-        failure: Failure,
-    ) -> Result<Begun<N>, Failure> {
-        match timeout(UNREACHABLE, detect::first_bytes(&mut socket, None)).await {
-            Ok(Ok(Some((first, spoken @ (Spoken::Http1 | Spoken::Http2))))) => {
-                Ok(self.requests(socket, first, spoken == Spoken::Http2, service, None))
-            }
-            _ => Err(failure),
-        }
-    }
-
-    /// By rule and cluster where the registry knows what was dialled, else as dialled.
-    async fn connect(
-        &self,
-        destination: Destination,
-        named: &Named,
-        first: &[u8],
-        (outcome, counted): (&mut Outcome, &mut Option<TcpLabels>),
-    ) -> Result<(Upstream, Option<BudgetGuard>), Failure> {
-        let sni = detect::server_name(first);
-        let asked = opaque::Asked {
-            pod: self.pod,
-            client: self.client,
-            dialled: self.dialled,
-            service: named.service.as_ref(),
-            sni: sni.as_deref(),
-        };
-        let cluster = {
-            let snapshot = self.worker.snapshot();
-            let local = self.worker.rules.of(&self.pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
-            opaque::cluster(self.worker, &snapshot, &local, &asked)?
-        };
-        if let Some(cluster) = cluster {
-            return opaque::connect(self.worker, &asked, &cluster, (outcome, counted)).await;
-        }
-        let of = (outcome, counted);
-        let upstream = connect(self.worker, self.pod, self.dialled, self.client, destination, of).await?;
-        Ok((upstream, None))
-    }
-
-    /// Who speaks first, and what?
-    async fn look(
-        &self,
-        mut socket: Socket,
-        mut upstream: Upstream,
-        kept: Option<BudgetGuard>,
-        service: Option<Arc<Service>>,
-        outcome: &Outcome,
-    ) -> Result<Begun<N>, Failure> {
-        let Some((first, spoken)) = detect::first_bytes(&mut socket, Some(&mut upstream)).await? else {
-            return Ok(Begun::Opaque { socket, first: Bytes::new(), upstream, kept });
-        };
-        Ok(match spoken {
-            Spoken::Http1 | Spoken::Http2 => {
-                let opened = outcome.upstream.map(|address| Opened { address, wire: upstream.into_wire() });
-                self.requests(socket, first, spoken == Spoken::Http2, service, opened)
-            }
-            _ => Begun::Opaque { socket, first, upstream, kept },
-        })
-    }
-
-    fn requests(
-        &self,
-        socket: Socket,
-        first: Bytes,
-        two: bool,
-        service: Option<Arc<Service>>,
-        opened: Option<Opened>,
-    ) -> Begun<N> {
-        let stage = Box::new(Stage {
-            worker: self.worker.clone(),
-            pod: self.pod.clone(),
-            client: self.client,
-            dialled: self.dialled,
-            service,
-            clusters: self.worker.http.clusters.of(&self.pod.uid),
-            framing: (!two).then(Rc::default),
-            activity: Rc::default(),
-            opened: RefCell::new(opened),
-            crossing: RefCell::default(),
-        });
-        Begun::Http { stage, socket, first, two }
-    }
-}
-
 /// A server that speaks first is heard before its client has said anything.
 async fn answer_first(
     socket: &mut Socket,
@@ -292,13 +119,14 @@ async fn answer_first(
 }
 
 /// Where a connection went.
+#[derive(Debug)]
 pub(super) enum Upstream {
     Tunnel(TunnelStream),
     Plain(Socket),
 }
 
 impl Upstream {
-    fn into_wire(self) -> Wire {
+    pub(super) fn into_wire(self) -> Wire {
         match self {
             Self::Tunnel(stream) => Wire::Tunnel(stream),
             Self::Plain(socket) => Wire::Socket(socket),
@@ -336,7 +164,7 @@ impl Upstream {
     }
 }
 
-async fn connect<N: PodNetwork>(
+pub(super) async fn connect<N: PodNetwork>(
     worker: &Rc<Worker<N>>,
     pod: &Arc<Pod>,
     dialled: OrigDst,
@@ -380,7 +208,10 @@ async fn connect<N: PodNetwork>(
 }
 
 /// Resolves, and waits a bounded time for a controller that has not told us of the destination yet.
-async fn find<N: PodNetwork>(worker: &Worker<N>, dialled: OrigDst) -> (Arc<Snapshot>, Destination) {
+pub(super) async fn find<N: PodNetwork>(
+    worker: &Worker<N>,
+    dialled: OrigDst,
+) -> (Arc<Snapshot>, Destination) {
     let random = worker.random();
     let mut snapshots = worker.snapshots.clone();
     let deadline = Instant::now() + worker.limits.hold;

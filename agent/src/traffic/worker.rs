@@ -182,7 +182,10 @@ async fn drain<N: PodNetwork>(
                 WorkerCommand::Serve(_) | WorkerCommand::Drain => {}
             },
             Ok(()) = snapshots.changed() => worker.live.revoke(&snapshots.borrow_and_update().clone()),
-            _ = sweep.tick() => worker.pool.sweep(Duration::ZERO),
+            _ = sweep.tick() => {
+                worker.http.clusters.close();
+                worker.pool.sweep(Duration::ZERO);
+            }
         }
     }
     worker.live.close_all(Reason::Drained);

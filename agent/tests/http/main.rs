@@ -4,7 +4,9 @@
 #[path = "../tunnel/authority.rs"]
 mod authority;
 mod basics;
+mod features;
 mod retries;
+mod two;
 #[allow(dead_code)]
 #[path = "../tunnel/world.rs"]
 mod world;

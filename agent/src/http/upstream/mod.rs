@@ -7,10 +7,12 @@
 pub mod cluster;
 pub mod clusters;
 pub mod connect;
+pub mod connection;
 pub mod names;
 pub mod pool;
 pub mod tls;
 
 pub use cluster::Upstream;
 pub use clusters::{Clusters, PodClusters};
-pub use pool::{EndpointPool, Lease, Speak};
+pub use connection::Lease;
+pub use pool::{EndpointPool, Speak};

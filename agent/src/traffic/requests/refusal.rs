@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::http::Body;
 use crate::http::Flags;
 use crate::http::exchange::Exchange;
+use crate::http::head;
 use crate::http::local::Local;
 use crate::http::record::RequestRecord;
 use crate::telemetry::{Failure, Reason};
@@ -33,7 +34,7 @@ impl Refusal {
         record.details = local.details;
         let response = local.into_response(record.grpc);
         record.code = response.status().as_u16();
-        record.grpc_status = crate::http::head::grpc_status(response.headers());
+        record.grpc_status = head::grpc_status(response.headers());
         drop(record);
         response
     }
@@ -57,14 +58,20 @@ impl Refusal {
                 };
                 record.upstream_failure = Some(failure.to_string().into());
                 let body = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
-                Local::unavailable(Flags::UF, details, body)
+                missed(Local::unavailable(Flags::UF, details, body), head::MISSED_CONNECT)
             }
             Self::Broken(why) => {
                 record.upstream_failure = Some(why);
                 let details = "upstream_reset_before_response_started{connection_termination}";
                 let body = "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
-                Local::unavailable(Flags::UC, details, body)
+                missed(Local::unavailable(Flags::UC, details, body), head::MISSED_RESET)
             }
         }
     }
+}
+
+/// The client's agent may send it elsewhere.
+fn missed(mut local: Local, how: HeaderValue) -> Local {
+    local.headers.insert(head::MISSED, how);
+    local
 }
