@@ -45,7 +45,9 @@ pub(super) fn check(object: &Object, world: &World, notes: &mut Notes) {
         ports(&subset.ports, host, &at.field("trafficPolicy").field("portLevelSettings"), notes);
         let Some(selector) = host.selector.as_ref().filter(|_| !subset.labels.is_empty()) else { continue };
         let mut wanted = selector.clone();
-        wanted.extend(subset.labels.clone());
+        // Pods have these from their nodes.
+        let own = subset.labels.iter().filter(|(key, _)| !key.starts_with("topology."));
+        wanted.extend(own.map(|(key, value)| (key.clone(), value.clone())));
         let contradicts =
             subset.labels.iter().any(|(key, value)| selector.get(key).is_some_and(|other| other != value));
         if contradicts || !world.has_pods(&host.namespace, &wanted) {

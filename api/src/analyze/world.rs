@@ -100,7 +100,7 @@ impl World {
                     &namespace,
                 );
             }
-            ("networking.istio.io", "ServiceEntry") => self.entry(object, namespace),
+            ("networking.istio.io", "ServiceEntry") => self.entry(object, &namespace),
             ("networking.istio.io", "WorkloadEntry") => {
                 let labels = upstream::workload_entry(object).model.map(|entry| entry.labels);
                 self.add_pod(labels.unwrap_or_default(), &namespace, false);
@@ -132,17 +132,17 @@ impl World {
         self.add_host(host, host_entry);
     }
 
-    fn entry(&mut self, object: &Object, namespace: String) {
+    fn entry(&mut self, object: &Object, namespace: &str) {
         let Some(read) = upstream::service_entry(object, &self.context).model else { return };
         let ports: Vec<u16> = read.entry.ports.iter().map(|port: &EntryPort| port.number).collect();
         for endpoint in &read.entry.endpoints {
-            self.add_pod(endpoint.labels.clone(), &namespace, false);
+            self.add_pod(endpoint.labels.clone(), namespace, false);
         }
         let written = !read.entry.endpoints.is_empty();
         for host in read.entry.hosts {
             let selector = read.workload_selector.clone().or_else(|| written.then(Labels::new));
             let entry = Host {
-                namespace: namespace.clone(),
+                namespace: namespace.to_owned(),
                 export_to: read.entry.export_to.clone(),
                 ports: ports.clone(),
                 selector,

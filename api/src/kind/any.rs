@@ -170,7 +170,7 @@ proptest! {
     }
 }
 
-fn checked(kind: &str, api: &str, spec: Value) -> (Object, Duration) {
+fn checked(kind: &str, api: &str, spec: &Value) -> (Object, Duration) {
     let value =
         json!({"apiVersion": api, "kind": kind, "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
     let mut object = Object::from_value(value).unwrap();
@@ -193,7 +193,7 @@ fn ten_thousand_rules_of_one_object_are_checked_in_time() {
         })
         .collect();
     let (object, taken) =
-        checked("VirtualService", "networking.istio.io/v1", json!({"hosts": ["web"], "http": rules}));
+        checked("VirtualService", "networking.istio.io/v1", &json!({"hosts": ["web"], "http": rules}));
     assert!(taken < PATIENCE, "{taken:?}");
     let begun = Instant::now();
     assert_eq!(analyze(&[&object]).len(), 201, "every host is unknown; the rest is counted");
@@ -222,6 +222,6 @@ fn an_object_of_a_megabyte_is_checked_in_time() {
         (0..20_000).map(|index| (format!("header-{index}"), json!({"exact": "v".repeat(32)}))).collect();
     let spec = json!({"hosts": ["web"], "http": [{"match": [{"headers": headers}], "route": [{"destination": {"host": "web"}}]}]});
     assert!(spec.to_string().len() > 1_000_000);
-    let (_, taken) = checked("VirtualService", "networking.istio.io/v1", spec);
+    let (_, taken) = checked("VirtualService", "networking.istio.io/v1", &spec);
     assert!(taken < PATIENCE, "{taken:?}");
 }
