@@ -17,7 +17,7 @@ use bytes::Bytes;
 use heddle_core::authorize::{Flow, Permit, Verdict, authorize, authorize_opaque};
 use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::model::Protocol;
-use heddle_core::workload::{L7Mode, LocalWorkload};
+use heddle_core::workload::{L7Mode, LocalWorkload, Service};
 use tokio::time::timeout;
 
 use super::copy::{self, Tally};
@@ -32,7 +32,7 @@ use super::{inbound, plaintext};
 use crate::http::Wire;
 use crate::http::sniff::Spoken;
 use crate::pod::Pod;
-use crate::telemetry::{Direction, Failure, Meter, Outcome, Reason};
+use crate::telemetry::{Direction, Failure, Labels, Meter, Outcome, Reason};
 
 /// Where a connection came in, not yet answered if it came through a tunnel.
 pub(super) trait Door {
@@ -120,83 +120,119 @@ async fn receive<N: PodNetwork>(
     registration: &Rc<Registration>,
 ) -> Result<Next<N>, Failure> {
     let snapshot = worker.snapshot();
-    let planned = match worker.rules.of(&arrival.pod.uid, &snapshot) {
-        Some(local) => {
-            let labels = inbound::labels(&snapshot, &local, &arrival.flow);
-            let services = inbound::services(&snapshot, &local, arrival.flow.destination.port());
-            plan(&snapshot, &local, &arrival.flow)
-                .map(|plan| (plan, labels.clone(), services))
-                .map_err(|denied| (denied, Some(labels)))
-        }
-        None => Err((Reason::PodUnknown.into(), None)),
+    let Some(local) = worker.rules.of(&arrival.pod.uid, &snapshot) else {
+        door.refuse(Reason::PodUnknown);
+        return Err(Reason::PodUnknown.into());
     };
-    drop(snapshot);
-    let (plan, labels, services) = match planned {
-        Ok(planned) => planned,
-        Err((denied, labels)) => {
-            labels.into_iter().for_each(|labels| outcome.classify(labels));
+    let labels = inbound::labels(&snapshot, &local, &arrival.flow);
+    let services = inbound::services(&snapshot, &local, arrival.flow.destination.port());
+    let planned = plan(&snapshot, &local, &arrival.flow);
+    drop((snapshot, local));
+    let reception = Reception { worker, arrival, registration, labels, services };
+    match planned {
+        Ok(Plan::Copy(permit)) => reception.copy(door, permit, outcome).await,
+        Ok(Plan::Race(permit)) => reception.race(door, permit, outcome).await,
+        Ok(Plan::Requests) => reception.declared(door, outcome).await,
+        Ok(Plan::RequestsOnly) => reception.requests_only(door, outcome).await,
+        Err(denied) => {
+            outcome.classify(reception.labels);
             door.refuse(denied.reason);
-            return Err(denied);
+            Err(denied)
         }
-    };
-    let requests = |app: Option<Socket>| {
-        registration.has_requests();
-        Box::new(Requests::new(
-            worker.clone(),
-            &arrival,
-            (labels.clone(), services.clone()),
-            registration.clone(),
-            app,
-        ))
-    };
-    match plan {
-        Plan::Copy(permit) => {
-            registration.is_opaque();
-            outcome.classify(labels.clone());
-            let (near, app) = connect(worker, &arrival, door, permit, registration).await?;
-            Ok(Next::Bytes(Passing { near, first: Bytes::new(), app }))
+    }
+}
+
+/// What is known of a connection while it is received.
+struct Reception<'a, N> {
+    worker: &'a Rc<Worker<N>>,
+    arrival: Arrival,
+    registration: &'a Rc<Registration>,
+    labels: Labels,
+    services: Vec<Arc<Service>>,
+}
+
+impl<N: PodNetwork> Reception<'_, N> {
+    async fn copy(self, door: impl Door, permit: Permit, outcome: &mut Outcome) -> Result<Next<N>, Failure> {
+        self.is_opaque(outcome);
+        let (near, app) = self.connect(door, permit).await?;
+        Ok(Next::Bytes(Passing { near, first: Bytes::new(), app }))
+    }
+
+    async fn race(self, door: impl Door, permit: Permit, outcome: &mut Outcome) -> Result<Next<N>, Failure> {
+        let (mut near, app) = match self.connect(door, permit).await {
+            Ok(connected) => connected,
+            Err(failure) => {
+                outcome.classify(self.labels);
+                return Err(failure);
+            }
+        };
+        let racing = Box::pin(peek::race(&mut near, &app));
+        let Peeked { first, spoken } = self.registration.run(racing).await?;
+        if matches!(spoken, Spoken::Http1 | Spoken::Http2) {
+            return Ok(self.requests(outcome, Some(app), near, Peeked { first, spoken }));
         }
-        Plan::Race(permit) => {
-            let connected = connect(worker, &arrival, door, permit, registration).await;
-            let (mut near, app) = connected.inspect_err(|_failed| outcome.classify(labels.clone()))?;
-            let racing = Box::pin(peek::race(&mut near, &app));
-            let Peeked { first, spoken } = registration.run(racing).await?;
-            if matches!(spoken, Spoken::Http1 | Spoken::Http2) {
+        self.is_opaque(outcome);
+        judge_bytes(self.worker, &self.arrival)?;
+        Ok(Next::Bytes(Passing { near, first, app }))
+    }
+
+    async fn declared(self, door: impl Door, outcome: &mut Outcome) -> Result<Next<N>, Failure> {
+        let mut near = door.open()?;
+        let (limit, head) = (self.worker.limits.http_idle, self.worker.limits.http_head);
+        let peeking = Box::pin(async { Ok(timeout(limit, peek::spoken(&mut near, head)).await) });
+        let peeked = self.registration.run(peeking).await;
+        match peeked {
+            Ok(Ok(Ok(peeked))) => Ok(self.requests(outcome, None, near, peeked)),
+            failed => {
                 outcome.carries_requests();
-                return Ok(Next::Requests(requests(Some(app)), near, first, spoken));
-            }
-            registration.is_opaque();
-            outcome.classify(labels.clone());
-            judge_bytes(worker, &arrival)?;
-            Ok(Next::Bytes(Passing { near, first, app }))
-        }
-        Plan::Requests => {
-            let mut near = door.open()?;
-            outcome.carries_requests();
-            let requests = requests(None);
-            let (limit, head) = (worker.limits.http_idle, worker.limits.http_head);
-            let peeking = Box::pin(async { Ok(timeout(limit, peek::spoken(&mut near, head)).await) });
-            match registration.run(peeking).await? {
-                Ok(Ok(Peeked { first, spoken })) => Ok(Next::Requests(requests, near, first, spoken)),
-                Ok(Err(failure)) => Err(failure),
-                Err(_elapsed) => Err(Reason::HalfClosedIdle.into()),
+                match failed? {
+                    Ok(failed) => Err(failed.err().unwrap_or_else(|| Reason::ClientReset.into())),
+                    Err(_elapsed) => Err(Reason::HalfClosedIdle.into()),
+                }
             }
         }
-        Plan::RequestsOnly => {
-            let mut near = door.open()?;
-            let limit = worker.limits.first_bytes;
-            let peeking = Box::pin(async { Ok(timeout(limit, peek::spoken(&mut near, limit)).await) });
-            let peeked = registration.run(peeking).await?;
-            if let Ok(Ok(Peeked { first, spoken: spoken @ (Spoken::Http1 | Spoken::Http2) })) = peeked {
-                outcome.carries_requests();
-                return Ok(Next::Requests(requests(None), near, first, spoken));
+    }
+
+    async fn requests_only(self, door: impl Door, outcome: &mut Outcome) -> Result<Next<N>, Failure> {
+        let mut near = door.open()?;
+        let limit = self.worker.limits.first_bytes;
+        let peeking = Box::pin(async { Ok(timeout(limit, peek::spoken(&mut near, limit)).await) });
+        match self.registration.run(peeking).await? {
+            Ok(Ok(peeked)) if matches!(peeked.spoken, Spoken::Http1 | Spoken::Http2) => {
+                Ok(self.requests(outcome, None, near, peeked))
             }
-            registration.is_opaque();
-            outcome.classify(labels.clone());
-            match judge_bytes(worker, &arrival) {
+            _ => {
+                self.is_opaque(outcome);
+                judge_bytes(self.worker, &self.arrival)?;
                 // The policies have changed meanwhile; nothing that has come is lost by coming again.
-                Ok(()) => Err(Reason::Revoked.into()),
-                Err(denied) => Err(denied),
+                Err(Reason::Revoked.into())
+            }
+        }
+    }
+
+    fn is_opaque(&self, outcome: &mut Outcome) {
+        self.registration.is_opaque();
+        outcome.classify(self.labels.clone());
+    }
+
+    fn requests(self, outcome: &mut Outcome, app: Option<Socket>, near: Wire, peeked: Peeked) -> Next<N> {
+        self.registration.has_requests();
+        outcome.carries_requests();
+        let known = (self.labels, self.services);
+        let requests =
+            Requests::new(self.worker.clone(), &self.arrival, known, self.registration.clone(), app);
+        Next::Requests(Box::new(requests), near, peeked.first, peeked.spoken)
+    }
+
+    async fn connect(&self, door: impl Door, permit: Permit) -> Result<(Wire, Socket), Failure> {
+        let Self { worker, arrival, .. } = self;
+        let (pod, client) = (&arrival.pod, arrival.client);
+        let dialling = pin!(dial::application(&worker.network, &worker.limits, pod, permit, client));
+        match self.registration.run(dialling).await {
+            Ok(app) => Ok((door.open()?, app)),
+            Err(failure) => {
+                door.refuse(failure.reason);
+                Err(failure)
             }
         }
     }
@@ -239,24 +275,6 @@ fn declared(snapshot: &Snapshot, local: &LocalWorkload, port: u16) -> Protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => 2,
     };
     said.max_by_key(rank).unwrap_or_default()
-}
-
-async fn connect<N: PodNetwork>(
-    worker: &Rc<Worker<N>>,
-    arrival: &Arrival,
-    door: impl Door,
-    permit: Permit,
-    registration: &Registration,
-) -> Result<(Wire, Socket), Failure> {
-    let dialling =
-        pin!(dial::application(&worker.network, &worker.limits, &arrival.pod, permit, arrival.client));
-    match registration.run(dialling).await {
-        Ok(app) => Ok((door.open()?, app)),
-        Err(failure) => {
-            door.refuse(failure.reason);
-            Err(failure)
-        }
-    }
 }
 
 /// Once more by the newest snapshot, now that it is known to be bytes.

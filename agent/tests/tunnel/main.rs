@@ -4,6 +4,7 @@
 mod authority;
 mod bypass;
 mod http;
+mod http2;
 mod lifecycle;
 mod refusals;
 mod requests;

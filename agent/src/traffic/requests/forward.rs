@@ -1,10 +1,12 @@
 //! Sends a permitted request to the application, written anew from its judged form.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use heddle_core::authorize::{Peer, Permit};
+use heddle_core::authorize::{Peer, Permit, authorize_request};
+use heddle_core::policy::RequestFacts;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
@@ -74,7 +76,7 @@ pub(super) async fn send<N: PodNetwork>(
     }
     let began = Instant::now();
     let answer = if two {
-        http2(connection, request, permit, crossing, &exchange).await
+        http2(connection, request, permit, (crossing, target), &exchange).await
     } else {
         http1(connection, request, permit, upgrade.is_some()).await
     };
@@ -171,7 +173,7 @@ async fn http2<N: PodNetwork>(
     connection: &Requests<N>,
     mut request: Request<Body>,
     permit: Permit,
-    crossing: Option<OnUpgrade>,
+    (crossing, target): (Option<OnUpgrade>, &Target),
     exchange: &Rc<Exchange>,
 ) -> Result<Answer, Refusal> {
     *request.version_mut() = Version::HTTP_2;
@@ -187,7 +189,8 @@ async fn http2<N: PodNetwork>(
                 let crossed = near.is_some();
                 if let Some(near) = near {
                     let far = hyper::upgrade::on(&mut response);
-                    connection.worker.tasks.spawn_local(cross(near, far, exchange.clone()));
+                    let permitted = while_permitted(connection, target);
+                    connection.worker.tasks.spawn_local(cross(near, far, exchange.clone(), permitted));
                 }
                 return Ok(Answer { response, back: None, crossed });
             }
@@ -212,15 +215,43 @@ async fn dial<N: PodNetwork>(
     dial::application(&worker.network, &worker.limits, pod, permit, *client).await
 }
 
-/// Bytes between two streams of HTTP/2 that a CONNECT made.
-async fn cross(near: OnUpgrade, far: OnUpgrade, exchange: Rc<Exchange>) {
+/// Bytes between two streams of HTTP/2 that a CONNECT made, for as long as they are permitted.
+async fn cross(near: OnUpgrade, far: OnUpgrade, exchange: Rc<Exchange>, permitted: impl Future<Output = ()>) {
     let (Ok(near), Ok(far)) = tokio::join!(near, far) else { return exchange.conclude() };
-    let copied = copy_bidirectional(&mut TokioIo::new(near), &mut TokioIo::new(far)).await;
-    if let Ok((up, down)) = copied {
+    let (mut near, mut far) = (TokioIo::new(near), TokioIo::new(far));
+    let copied = tokio::select! {
+        copied = copy_bidirectional(&mut near, &mut far) => copied.ok(),
+        () = permitted => None,
+    };
+    if let Some((up, down)) = copied {
         exchange.received.set(up);
         exchange.record().sent = down;
     }
     exchange.conclude();
+}
+
+/// Ends when a newer configuration denies the request that asked for it.
+fn while_permitted<N: PodNetwork>(
+    connection: &Requests<N>,
+    target: &Target,
+) -> impl Future<Output = ()> + use<N> {
+    let (worker, pod) = (connection.worker.clone(), connection.pod.uid.clone());
+    let (flow, asked) = (connection.flow.clone(), target.asked());
+    let mut snapshots = worker.snapshots.clone();
+    async move {
+        while snapshots.changed().await.is_ok() {
+            let snapshot = snapshots.borrow_and_update().clone();
+            let facts = RequestFacts { method: &asked.method, path: &asked.path, host: &asked.host };
+            let permitted = worker.rules.of(&pod, &snapshot).is_some_and(|local| {
+                !local.enrolled || authorize_request(&snapshot, &local, &flow, &facts).is_ok()
+            });
+            if !permitted {
+                return;
+            }
+        }
+        // Without control, the last configuration stays in force.
+        std::future::pending().await
+    }
 }
 
 /// The answer's head as the client gets it, and what telemetry is told of it.

@@ -34,7 +34,7 @@ impl Target {
         RequestFacts { method: self.method.as_str(), path: &self.judged_path, host }
     }
 
-    fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked {
         let RequestFacts { method, path, host } = self.facts();
         Asked { method: method.into(), path: path.into(), host: host.into() }
     }
