@@ -15,7 +15,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::body::Body;
 use super::exchange::Exchange;
-use super::head::{ATTEMPT_COUNT, MISSED, MISSED_CONNECT, grpc_status};
+use super::head::{ATTEMPT_COUNT, MISSED, MISSED_CONNECT, attempt_count, grpc_status};
 use super::local::Local;
 use super::record::Flags;
 use super::stage::Stage;
@@ -247,7 +247,7 @@ impl Outgoing {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(number));
+        request.headers_mut().insert(ATTEMPT_COUNT, attempt_count(number));
         match speak {
             Speak::Http1 => {
                 *request.version_mut() = Version::HTTP_11;

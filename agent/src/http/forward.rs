@@ -8,20 +8,19 @@ use std::time::Instant;
 use heddle_core::route::model::Abort;
 use heddle_core::upstream::{Attempted, BudgetGuard, PickContext, Seen};
 use http::{HeaderValue, Method, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::attempt::{self, Answered, Missed, Outgoing, Try, overflow};
+use super::bodies::Bodies;
 use super::body::Body;
-use super::exchange::{Exchange, Keep, Receiving, Sending};
+use super::exchange::{Exchange, Keep, Receiving};
 use super::hashing;
 use super::head::{self, EXPECTED_TIMEOUT, FORWARDED_PROTO, REQUEST_ID, SERVICE_TIME};
 use super::local::Local;
-use super::mirror;
 use super::record::Flags;
-use super::replay::Replay;
 use super::request::Asked;
 use super::routing::{self, Route};
 use super::server::UnderWay;
@@ -29,9 +28,6 @@ use super::stage::Stage;
 use super::upgrade::{self, Crossing};
 use super::upstream::Lease;
 use crate::traffic::network::PodNetwork;
-
-/// What of a request's body may be kept for another try.
-const KEPT: usize = 1024 * 1024;
 
 /// Until the whole response has come.
 type Deadline = Option<Pin<Box<Sleep>>>;
@@ -43,7 +39,7 @@ type Deadline = Option<Pin<Box<Sleep>>>;
 pub async fn send<N: PodNetwork>(
     stage: &Rc<Stage<N>>,
     exchange: &Rc<Exchange>,
-    asked: Asked,
+    mut asked: Asked,
     mut route: Route,
     incoming: Incoming,
 ) -> Result<Response<Body>, Box<Local>> {
@@ -62,6 +58,10 @@ pub async fn send<N: PodNetwork>(
     let (hash, cookie) = hashing::hash(&cluster, &asked.parts.headers, asked.path.query(), client, random);
     route.set_cookie = cookie;
     drop(cluster);
+    // Envoy: the client itself may ask for another deadline, and the upstream is not told.
+    if let Some(asked) = head::take_timeout(&mut asked.parts.headers) {
+        route.timeout = Some(asked).filter(|timeout| !timeout.is_zero());
+    }
     let outgoing = outgoing(stage, exchange, asked, &route);
     let bodies = Bodies::new(stage, exchange, incoming, &route, &outgoing);
     let mut deadline: Deadline = route.timeout.map(|timeout| Box::pin(sleep(timeout)));
@@ -136,63 +136,6 @@ fn backend(
     }
 }
 
-/// The request's body, for one try or for several.
-enum Bodies {
-    None,
-    Once(std::cell::RefCell<Option<Body>>),
-    Again(Rc<Replay>),
-}
-
-impl Bodies {
-    /// With the copies that mirrors get.
-    fn new<N: PodNetwork>(
-        stage: &Rc<Stage<N>>,
-        exchange: &Rc<Exchange>,
-        incoming: Incoming,
-        route: &Route,
-        outgoing: &Outgoing,
-    ) -> Self {
-        let body = (!incoming.is_end_stream())
-            .then(|| Body::incoming(incoming).watched(Box::new(Sending(exchange.clone()))));
-        let body = match &*route.mirrors {
-            [] => body,
-            mirrors => mirror::start(stage, mirrors, outgoing, body, route.timeout),
-        };
-        let Some(body) = body else {
-            exchange.sent_all.set(true);
-            return Self::None;
-        };
-        match route.retry.attempts {
-            0 => Self::Once(std::cell::RefCell::new(Some(body))),
-            _ => Self::Again(Replay::new(body, KEPT)),
-        }
-    }
-
-    fn next(&self) -> Body {
-        match self {
-            Self::None => Body::empty(),
-            Self::Once(body) => body.borrow_mut().take().unwrap_or_else(Body::empty),
-            Self::Again(replay) => replay.reader(),
-        }
-    }
-
-    /// Whether another try could send it.
-    fn can_repeat(&self) -> bool {
-        match self {
-            Self::None => true,
-            Self::Once(_) => false,
-            Self::Again(replay) => replay.is_whole(),
-        }
-    }
-
-    /// There will be no other try.
-    fn settle(&self) {
-        if let Self::Again(replay) = self {
-            replay.settle();
-        }
-    }
-}
-
 /// Tries until there is an answer to be given.
 async fn tries<N: PodNetwork>(
     stage: &Rc<Stage<N>>,
@@ -205,6 +148,7 @@ async fn tries<N: PodNetwork>(
     let mut retrying: Option<BudgetGuard> = None;
     let mut retried = 0;
     loop {
+        let mut last = None;
         let attempt = Try { stage, exchange, upstream: &route.upstream, number: retried + 1 };
         let avoid: &[SocketAddr] = if route.retry.avoids_tried(hash.is_some()) { &tried } else { &[] };
         let context = PickContext {
@@ -228,7 +172,7 @@ async fn tries<N: PodNetwork>(
                         }
                     },
                 };
-                tried.push(address);
+                last = Some(address);
                 outcome
             }
             Err(missed) => Err(missed),
@@ -251,6 +195,7 @@ async fn tries<N: PodNetwork>(
             return settle(exchange, outcome);
         }
         drop(outcome);
+        tried.extend(last);
         retried += 1;
         sleep(route.retry.backoff(retried, stage.worker.random())).await;
     }

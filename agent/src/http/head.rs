@@ -1,5 +1,7 @@
 //! Heads of messages: what belongs to one hop only, whose they are, and what Istio's users expect to see in them.
 
+use std::time::Duration;
+
 use http::header::{
     CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
@@ -23,6 +25,7 @@ pub const MISSED: HeaderName = HeaderName::from_static("x-heddle-missed");
 pub const MISSED_CONNECT: HeaderValue = HeaderValue::from_static("connect");
 /// [`MISSED`]: the connection ended before an answer.
 pub const MISSED_RESET: HeaderValue = HeaderValue::from_static("reset");
+const RQ_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -116,6 +119,22 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 /// What is answered here is not asked of the upstream.
 pub fn strip_expect(headers: &mut HeaderMap) {
     headers.remove(EXPECT);
+}
+
+/// `x-envoy-upstream-rq-timeout-ms`, taken away.
+pub fn take_timeout(headers: &mut HeaderMap) -> Option<Duration> {
+    let asked = headers.remove(RQ_TIMEOUT)?;
+    asked.to_str().ok()?.parse().ok().map(Duration::from_millis)
+}
+
+/// How often a request was sent, as a header; the first few without an allocation.
+pub fn attempt_count(number: u32) -> HeaderValue {
+    match number {
+        1 => HeaderValue::from_static("1"),
+        2 => HeaderValue::from_static("2"),
+        3 => HeaderValue::from_static("3"),
+        more => HeaderValue::from(more),
+    }
 }
 
 /// `grpc-status` of a head or of trailers.

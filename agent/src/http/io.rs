@@ -14,6 +14,7 @@ use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::framing::Framing;
 use super::upgrade::Duplex;
@@ -62,6 +63,8 @@ pub struct HttpIo {
     /// On the side that takes requests: what must hold for every head.
     framing: Option<Rc<Framing>>,
     head: HeadTimer,
+    /// Ready once nobody is at the other end any more.
+    gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ended: bool,
 }
 
@@ -83,6 +86,12 @@ impl HttpIo {
         Self::new(wire, Bytes::new(), None, Duration::ZERO)
     }
 
+    /// The same; it breaks when `gone` is cancelled. A pod that is gone cannot say so itself.
+    pub fn client_until(wire: Wire, gone: &CancellationToken) -> Self {
+        let gone = Box::pin(gone.clone().cancelled_owned());
+        Self { gone: Some(gone), ..Self::client(wire) }
+    }
+
     /// A connection that we take HTTP/1 requests on. `first`: what was read of it already.
     pub fn http1_server(wire: Wire, first: Bytes, framing: Rc<Framing>, head: Duration) -> Self {
         Self::new(wire, first, Some(framing), head)
@@ -94,7 +103,7 @@ impl HttpIo {
     }
 
     fn new(wire: Wire, ahead: Bytes, framing: Option<Rc<Framing>>, limit: Duration) -> Self {
-        Self { wire, ahead, framing, head: HeadTimer { limit, running: None }, ended: false }
+        Self { wire, ahead, framing, head: HeadTimer { limit, running: None }, gone: None, ended: false }
     }
 
     /// Ends it: nothing more is sent, and what still comes is thrown away for a moment, so that the other side gets what
@@ -267,6 +276,11 @@ impl hyper::rt::Read for HttpIo {
         mut out: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(gone) = &mut this.gone
+            && gone.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         let polled = this.poll_inspected(cx, &mut out);
         let within_head = this.framing.as_ref().is_some_and(|framing| framing.within_head());
         match this.head.poll(within_head && polled.is_pending(), cx) {

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod attempt;
+pub mod bodies;
 pub mod body;
 pub mod client;
 pub mod date;

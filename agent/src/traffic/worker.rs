@@ -137,6 +137,7 @@ pub(super) async fn run<N: PodNetwork>(
                     worker.rules.learn(&snapshot);
                     worker.live.revoke(&snapshot);
                     worker.http.clusters.learn(&snapshot);
+                    worker.pool.forget_gone(|ip| snapshot.workload_at(ip).is_some());
                 }
                 // Without control, the last configuration stays in force.
                 Err(_closed) => configured = false,

@@ -12,7 +12,7 @@ use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::{
     Balancer, Client, Cluster, ClusterKey, ClusterState, Endpoint, NoEndpoint, PickContext, Picked,
 };
-use heddle_core::workload::LocalWorkload;
+use heddle_core::workload::{LocalWorkload, Workload};
 
 use super::clusters::Common;
 use super::pool::EndpointPool;
@@ -31,6 +31,8 @@ pub struct Upstream {
     /// Of a cluster that is one address.
     direct: Option<Arc<Endpoint>>,
     pools: RefCell<HashMap<SocketAddr, Rc<EndpointPool>>>,
+    /// Of endpoints that are none any more, while requests are under way.
+    leaving: RefCell<Vec<Rc<EndpointPool>>>,
     used: Cell<Instant>,
 }
 
@@ -50,6 +52,7 @@ impl Upstream {
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: None,
             pools: RefCell::default(),
+            leaving: RefCell::default(),
             used: Cell::new(Instant::now()),
         })
     }
@@ -74,6 +77,7 @@ impl Upstream {
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: Some(endpoint),
             pools: RefCell::default(),
+            leaving: RefCell::default(),
             used: Cell::new(Instant::now()),
         })
     }
@@ -107,6 +111,7 @@ impl Upstream {
         }
         self.generation.set(Some(generation));
         self.resolved.set(answers);
+        self.part(snapshot, common);
         let before = self.cluster();
         common.names.want(&before.names);
         if before.is_current(snapshot) && (before.names.is_empty() || resolved == answers) {
@@ -122,10 +127,24 @@ impl Upstream {
                 .any(|endpoint| endpoint.address == *address && pool.serves(endpoint));
             if !stays {
                 pool.close();
+                self.leaving.borrow_mut().push(pool.clone());
             }
             stays
         });
         self.balancer.borrow_mut().update(cluster, Instant::now());
+        self.part(snapshot, common);
+    }
+
+    /// Requests to an endpoint that leaves have the time that its pod has.
+    fn part(&self, snapshot: &Snapshot, common: &Common) {
+        self.leaving.borrow_mut().retain(|pool| {
+            let there = |workload: &Arc<Workload>| snapshot.workload(&workload.uid).is_some();
+            let gone = pool.endpoint().workload.as_ref().is_some_and(|workload| !there(workload));
+            if gone && !pool.is_empty() {
+                pool.vanish(common.names.tasks());
+            }
+            !gone && !pool.is_empty()
+        });
     }
 
     /// Chooses an endpoint. `first` is taken if it is one: a connection to it is open already.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use heddle_core::upstream::BudgetGuard;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pool::{EndpointPool, NoConnection};
@@ -89,9 +90,10 @@ pub(super) async fn begin1(
     most: u32,
     tasks: &TaskTracker,
     pool: &Rc<EndpointPool>,
+    gone: &CancellationToken,
 ) -> Result<Connection1, NoConnection> {
     let local = wire.local_addr();
-    let (sender, driver) = client::http1(HttpIo::client(wire)).await.map_err(broken)?;
+    let (sender, driver) = client::http1(HttpIo::client_until(wire, gone)).await.map_err(broken)?;
     let switch = Switch::default();
     let (asked, pool) = (switch.clone(), Rc::downgrade(pool));
     tasks.spawn_local(async move {
@@ -119,9 +121,10 @@ pub(super) async fn begin2(
     open: Open,
     most: u32,
     tasks: &TaskTracker,
+    gone: &CancellationToken,
 ) -> Result<Rc<Connection2>, NoConnection> {
     let local = wire.local_addr();
-    let sender = client::http2(HttpIo::client(wire), tasks).await.map_err(broken)?;
+    let sender = client::http2(HttpIo::client_until(wire, gone), tasks).await.map_err(broken)?;
     Ok(Rc::new(Connection2 {
         sender,
         local,

@@ -48,6 +48,11 @@ impl Names {
         self.version.get()
     }
 
+    /// The worker's tasks.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// Shows them.
     pub fn with<T>(&self, look: impl FnOnce(&Resolved) -> T) -> T {
         look(&self.answers.borrow())

@@ -11,7 +11,8 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
 use heddle_core::upstream::{Budget, Endpoint};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection1, Connection2, Lease, Lease1, Lease2, Open, begin1, begin2};
@@ -24,6 +25,9 @@ const STREAMS: u32 = 100;
 
 /// How long one waits to be called before it looks by itself.
 const RECALL: Duration = Duration::from_secs(1);
+
+/// What a pod sent in its last moments may still be on its way.
+const LAST_BYTES: Duration = Duration::from_millis(500);
 
 /// What is spoken to the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +67,8 @@ pub struct EndpointPool {
     opening: RefCell<Option<Opening>>,
     open: Rc<Cell<usize>>,
     closed: Cell<bool>,
+    /// Cancelled when nobody is there any more: connections break then.
+    gone: CancellationToken,
 }
 
 type Opening = Shared<LocalBoxFuture<'static, Result<(), NoConnection>>>;
@@ -77,6 +83,7 @@ impl EndpointPool {
             opening: RefCell::default(),
             open: Rc::default(),
             closed: Cell::new(false),
+            gone: CancellationToken::new(),
         })
     }
 
@@ -138,7 +145,7 @@ impl EndpointPool {
                 let pending = bounds.budget.try_pending().ok_or(NoConnection::Overflow)?;
                 let wire = connect().await.map_err(NoConnection::Failed)?;
                 drop(pending);
-                let connection = begin1(wire, open, bounds.requests, tasks, self).await?;
+                let connection = begin1(wire, open, bounds.requests, tasks, self, &self.gone).await?;
                 return Ok(self.lend(connection));
             }
             let pending = bounds.budget.try_pending().ok_or(NoConnection::Overflow)?;
@@ -160,12 +167,12 @@ impl EndpointPool {
         let open = Open::count(&self.open, bounds.budget.try_connection());
         match speak {
             Speak::Http1 => {
-                if let Ok(connection) = begin1(wire, open, bounds.requests, tasks, self).await {
+                if let Ok(connection) = begin1(wire, open, bounds.requests, tasks, self, &self.gone).await {
                     self.idle.borrow_mut().push(connection);
                 }
             }
             Speak::Http2 => {
-                if let Ok(connection) = begin2(wire, open, bounds.requests, tasks).await {
+                if let Ok(connection) = begin2(wire, open, bounds.requests, tasks, &self.gone).await {
                     self.shared.borrow_mut().push(connection);
                 }
             }
@@ -223,10 +230,10 @@ impl EndpointPool {
     where
         F: Future<Output = Result<Wire, Failure>> + 'static,
     {
-        let (weak, connect) = (Rc::downgrade(self), Box::pin(connect));
+        let (weak, connect, gone) = (Rc::downgrade(self), Box::pin(connect), self.gone.clone());
         let opening = async move {
             let connected = match connect.await {
-                Ok(wire) => begin2(wire, open, requests, &tasks).await,
+                Ok(wire) => begin2(wire, open, requests, &tasks, &gone).await,
                 Err(failure) => Err(NoConnection::Failed(failure)),
             };
             let Some(pool) = weak.upgrade() else { return connected.map(drop) };
@@ -292,6 +299,20 @@ impl EndpointPool {
         let idle = self.idle.borrow().len();
         let quiet = self.shared.borrow().iter().filter(|connection| connection.streams.get() == 0).count();
         self.open.get() == idle + quiet
+    }
+
+    /// Whether no connection is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.get() == 0
+    }
+
+    /// The pod is gone, and may have had no time to say so: what still waits for it does so in vain.
+    pub(super) fn vanish(&self, tasks: &TaskTracker) {
+        let gone = self.gone.clone();
+        tasks.spawn_local(async move {
+            sleep(LAST_BYTES).await;
+            gone.cancel();
+        });
     }
 
     /// The endpoint is gone: idle connections close now, the others with their last request.

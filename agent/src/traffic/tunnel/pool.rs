@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -166,6 +166,11 @@ impl Pool {
     /// Lets go of a pod's connections.
     pub fn forget_pod(&self, pod: &PodUid) {
         self.retain(|key, _| key.pod != *pod);
+    }
+
+    /// Lets go of connections to addresses that are nobody's any more.
+    pub fn forget_gone(&self, is_there: impl Fn(IpAddr) -> bool) {
+        self.retain(|key, _| is_there(key.address.ip()));
     }
 
     /// Lets go of everything.
