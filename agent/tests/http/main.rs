@@ -4,6 +4,7 @@
 #[path = "../tunnel/authority.rs"]
 mod authority;
 mod basics;
+mod bodies;
 mod features;
 mod retries;
 mod two;

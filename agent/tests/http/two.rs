@@ -1,5 +1,6 @@
 //! HTTP/2: requests at once, trailers, gRPC's answers, streams that are reset, WebSockets.
 
+use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use heddle_core::upstream::model::Protocol;
 use http::{HeaderMap, Request};
 
 use crate::world::World;
-use crate::{Heads, app, ok, service, web};
+use crate::{Heads, app, header, ok, read_request, service, web};
 
 /// What the application answers: three bytes, and trailers.
 async fn serve(connection: TcpStream) {
@@ -144,5 +145,45 @@ fn a_stream_that_is_reset_leaves_the_others_alone() {
         assert_eq!(response.await.unwrap().status(), 400);
         let (response, _) = sender.send_request(post(), true).unwrap();
         assert_eq!(response.await.unwrap().status(), 200);
+    });
+}
+
+#[test]
+fn a_websocket_of_http2_reaches_a_server_that_knows_only_http1() {
+    let world = World::new();
+    service(&world, Protocol::Http);
+    world.serve(8080, |connection: TcpStream| {
+        let mut writer = connection.try_clone().unwrap();
+        let mut reader = BufReader::new(connection);
+        let (head, _) = read_request(&mut reader).unwrap();
+        assert!(head.starts_with("GET /chat HTTP/1.1\r\n"), "{head}");
+        assert_eq!(header(&head, "upgrade"), Some("websocket"));
+        assert!(header(&head, "sec-websocket-key").is_some());
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        writer.write_all(answer.as_bytes()).unwrap();
+        let mut byte = [0];
+        while reader.read(&mut byte).unwrap_or(0) == 1 {
+            writer.write_all(&[byte[0] + 1]).unwrap();
+        }
+    });
+    runtime().block_on(async {
+        let mut sender = connect(&world).await;
+        // The client learns from the server's settings that it may ask.
+        for _ in 0..100 {
+            if sender.is_extended_connect_protocol_enabled() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let mut request = Request::builder().method("CONNECT").uri("http://web/chat").body(()).unwrap();
+        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let (response, mut send) = sender.send_request(request, false).unwrap();
+        let mut response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        send.send_data(Bytes::from_static(b"a"), false).unwrap();
+        assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "b");
+        send.send_data(Bytes::new(), true).unwrap();
+        let rest = response.body_mut().data().await;
+        assert!(rest.is_none_or(|rest| rest.unwrap().is_empty()));
     });
 }
