@@ -30,6 +30,20 @@ const GOODBYE: Duration = Duration::from_secs(1);
 thread_local! {
     /// Where the sockets of a worker are read into, before hyper gets what was read.
     static INCOMING: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    /// The same for what comes out of TLS, which reads from a socket meanwhile.
+    static DECRYPTED: RefCell<Vec<u8>> = RefCell::new(Vec::new());
+}
+
+/// The buffer that a wire is read into.
+fn with_buffer<T>(wire: &mut Wire, read: impl FnOnce(&mut Wire, &mut Vec<u8>) -> T) -> T {
+    let buffer = match wire {
+        Wire::Tls(_) => &DECRYPTED,
+        Wire::Socket(_) | Wire::Tunnel(_) => &INCOMING,
+    };
+    buffer.with_borrow_mut(|buffer| {
+        buffer.resize(READ, 0);
+        read(wire, buffer)
+    })
 }
 
 /// What carries HTTP.
@@ -152,7 +166,7 @@ impl HttpIo {
                 Some(bytes) => bytes.map_err(io::Error::other)?,
             },
             wire => {
-                let read = INCOMING.with_borrow_mut(|incoming| {
+                let read = with_buffer(wire, |wire, incoming| {
                     let mut buffer = ReadBuf::new(incoming);
                     ready!(poll_read_socket(wire, cx, &mut buffer))?;
                     Poll::Ready(Ok::<_, io::Error>(Bytes::copy_from_slice(buffer.filled())))
@@ -204,15 +218,16 @@ impl HttpIo {
 
     /// A socket's bytes go to hyper with one copy.
     fn poll_direct(&mut self, cx: &mut Context<'_>, out: &mut ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        INCOMING.with_borrow_mut(|incoming| {
+        let Self { wire, framing, ahead, .. } = self;
+        with_buffer(wire, |wire, incoming| {
             let room = out.remaining().min(READ);
             let Some(space) = incoming.get_mut(..room) else { return Poll::Ready(Ok(())) };
             let mut buffer = ReadBuf::new(space);
-            ready!(poll_read_socket(&mut self.wire, cx, &mut buffer))?;
+            ready!(poll_read_socket(wire, cx, &mut buffer))?;
             let read = buffer.filled();
-            let taken = hand_on(self.framing.as_deref(), read, out);
+            let taken = hand_on(framing.as_deref(), read, out);
             if let Some(rest) = read.get(taken..).filter(|rest| !rest.is_empty()) {
-                self.ahead = Bytes::copy_from_slice(rest);
+                *ahead = Bytes::copy_from_slice(rest);
             }
             Poll::Ready(Ok(()))
         })

@@ -7,6 +7,7 @@ mod basics;
 mod bodies;
 mod features;
 mod retries;
+mod tls;
 mod two;
 #[allow(dead_code)]
 #[path = "../tunnel/world.rs"]
