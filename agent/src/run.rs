@@ -87,6 +87,7 @@ pub fn run(options: &Options, log_level: LogLevel) -> Result<(), RunError> {
         controller: options.controller.clone(),
         publications,
         applied: enrolment.applied.clone(),
+        clusters: traffic.clusters(),
         identities,
         inspector: datapath.inspector(),
         workers: Arc::new(traffic),

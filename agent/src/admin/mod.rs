@@ -8,10 +8,15 @@
 //!
 //! On the control runtime: a slow scrape adds no latency to traffic. Nothing here can change what the mesh does.
 
+mod endpoints;
+mod explain;
 mod http;
+mod judge;
+mod listeners;
 mod log_level;
 mod metrics;
 mod public;
+mod routes;
 mod socket;
 mod sources;
 mod views;

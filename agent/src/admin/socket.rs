@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heddle_core::workload::LocalWorkload;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
@@ -12,7 +14,7 @@ use tokio::net::UnixListener;
 use tokio::time::timeout;
 
 use super::http::{Answer, Connections, ServeError, accept_failed, json, text};
-use super::{Sources, views};
+use super::{Sources, endpoints, explain, judge, listeners, routes, views};
 
 /// For the workers to list their connections.
 const WORKERS: Duration = Duration::from_secs(2);
@@ -54,7 +56,12 @@ async fn respond(sources: Arc<Sources>, request: Request<Incoming>) -> Answer {
     if request.method() == Method::POST {
         return match path {
             "/log-level" => log_level(&sources, request.uri().query().unwrap_or_default()),
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only /log-level takes POST\n"),
+            "/explain" => {
+                asked(request, |question| explain::explain(&sources.snapshot(), &question, &sources.clusters))
+                    .await
+            }
+            "/judge" => asked(request, |case| judge::judge(&sources.snapshot(), &case)).await,
+            _ => text(StatusCode::METHOD_NOT_ALLOWED, "only /log-level, /explain and /judge take POST\n"),
         };
     }
     if request.method() != Method::GET {
@@ -65,6 +72,9 @@ async fn respond(sources: Arc<Sources>, request: Request<Incoming>) -> Answer {
         "/config/workloads" => json(&views::workloads(&sources.snapshot())),
         "/config/services" => json(&views::services(&sources.snapshot())),
         "/config/policies" => json(&views::policies(&sources.snapshot())),
+        "/config/routes" | "/config/listeners" | "/config/endpoints" => {
+            json(&of_pods(&sources, path, request.uri().query()))
+        }
         "/config/certs" => json(&views::certificates(&sources)),
         "/config/all" => {
             let snapshot = sources.snapshot();
@@ -82,6 +92,53 @@ async fn respond(sources: Arc<Sources>, request: Request<Incoming>) -> Answer {
             Err(_elapsed) => text(StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer\n"),
         },
         _ => text(StatusCode::NOT_FOUND, "there is no such path; /status and /config/all are\n"),
+    }
+}
+
+/// A view that depends on the client: for the pod of `?pod=UID`, else for every pod of the node.
+fn of_pods(sources: &Sources, path: &str, query: Option<&str>) -> serde_json::Value {
+    let uid = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("pod="));
+    let snapshot = sources.snapshot();
+    let mut locals: Vec<_> =
+        snapshot.locals().filter(|local| uid.is_none_or(|uid| local.pod_uid.as_str() == uid)).collect();
+    locals.sort_by(|a, b| (a.identity.namespace(), &a.name).cmp(&(b.identity.namespace(), &b.name)));
+    if path == "/config/routes" {
+        locals.dedup_by(|a, b| a.identity.namespace() == b.identity.namespace());
+        return locals
+            .iter()
+            .flat_map(|local| routes::routes(&snapshot, local.identity.namespace()))
+            .collect();
+    }
+    let of = |local: &LocalWorkload| match path {
+        "/config/listeners" => listeners::listeners(&snapshot, local),
+        _ => snapshot
+            .workload(&local.workload_uid)
+            .map(|workload| endpoints::endpoints(&snapshot, workload, &sources.clusters))
+            .unwrap_or_default(),
+    };
+    let named = |local: &LocalWorkload| {
+        let pod = format!("{}/{}", local.identity.namespace(), local.name);
+        let mut views = of(local);
+        views.iter_mut().for_each(|view| view["pod"] = json!(pod));
+        views
+    };
+    locals.iter().flat_map(|local| named(local)).collect()
+}
+
+/// A question in the body; one that cannot be read or answered is 400, with the reason.
+async fn asked<Q: serde::de::DeserializeOwned>(
+    request: Request<Incoming>,
+    answer: impl FnOnce(Q) -> Result<serde_json::Value, String>,
+) -> Answer {
+    const MOST: usize = 64 << 10;
+    let body = match Limited::new(request.into_body(), MOST).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    let question = serde_json::from_slice(&body).map_err(|error| error.to_string());
+    match question.and_then(answer) {
+        Ok(answer) => json(&answer),
+        Err(error) => text(StatusCode::BAD_REQUEST, error + "\n"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use heddle_core::snapshot::Snapshot;
+use heddle_core::upstream::ClusterStates;
 use tokio::sync::watch;
 
 use super::LogLevel;
@@ -25,6 +26,8 @@ pub struct Sources {
     pub publications: Publications,
     /// What the kernel was brought to.
     pub applied: watch::Receiver<Applied>,
+    /// What was learned of clusters: health, budgets.
+    pub clusters: Arc<ClusterStates>,
     /// Certificates.
     pub identities: Arc<Identities>,
     /// The kernel side.

@@ -79,6 +79,7 @@ pub struct Workers {
     commands: Vec<mpsc::Sender<WorkerCommand>>,
     lists: Vec<mpsc::Sender<ListRequest>>,
     threads: Vec<JoinHandle<()>>,
+    clusters: Arc<ClusterStates>,
 }
 
 /// Starts `count` workers.
@@ -86,13 +87,13 @@ pub struct Workers {
 /// # Errors
 /// A thread or its runtime cannot be made.
 pub fn spawn_workers<N: PodNetwork>(count: usize, context: &WorkerContext<N>) -> io::Result<Workers> {
-    let mut workers = Workers { commands: Vec::new(), lists: Vec::new(), threads: Vec::new() };
-    let states = Arc::new(ClusterStates::default());
+    let mut workers =
+        Workers { commands: Vec::new(), lists: Vec::new(), threads: Vec::new(), clusters: Arc::default() };
     for number in 0..count {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (lists, asked) = mpsc::channel(4);
         let context = context.clone();
-        let states = states.clone();
+        let states = workers.clusters.clone();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let body =
             move || match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
@@ -115,6 +116,11 @@ impl Workers {
     /// Where the datapath sends its commands, one channel per worker.
     pub fn commands(&self) -> Vec<mpsc::Sender<WorkerCommand>> {
         self.commands.clone()
+    }
+
+    /// What they have learned of clusters together.
+    pub fn clusters(&self) -> Arc<ClusterStates> {
+        self.clusters.clone()
     }
 
     /// The live tables of all workers.
@@ -141,7 +147,7 @@ impl Workers {
 
     /// Waits for every worker's end; blocks the calling thread.
     pub fn join(self) {
-        let Self { commands, lists, threads } = self;
+        let Self { commands, lists, threads, clusters: _ } = self;
         drop((commands, lists));
         for thread in threads {
             if thread.join().is_err() {

@@ -1,18 +1,23 @@
 //! `heddle config`: what an agent holds, as it will act on it.
 
+mod traffic;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::Target;
+pub(super) use traffic::does;
+
+use super::world::Node;
+use super::{Failure, Target};
 use crate::output::{self, Table};
 
 /// Show the configuration that an agent holds: what it acts on, not what was applied.
 ///
-/// POD is NAME, NAMESPACE/NAME or deploy/NAME; its node's agent is asked, and policies and certificates are those of
-/// the pod. With --node, everything that the agent holds.
+/// POD is NAME, NAMESPACE/NAME or deploy/NAME; its node's agent is asked, and routes, endpoints, listeners, policies and
+/// certificates are those of the pod. With --node, everything that the agent holds.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// What to show.
@@ -41,8 +46,12 @@ enum What {
     Workloads,
     /// Services and their endpoints.
     Services,
-    /// Each service's endpoints: address, health, protocol.
+    /// Clusters as the pod sees them: endpoints, weight, place, load, and whether one is set aside.
     Endpoints,
+    /// The agent's listeners in the pod, and what it does with the traffic of each service.
+    Listeners,
+    /// Rules of VirtualServices, HTTPRoutes and GRPCRoutes that are in force for the pod's requests.
+    Routes,
     /// Authorization policies.
     Policies,
     /// Certificates; never a key.
@@ -57,30 +66,59 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
         (Some(node), _) => (world.node(node)?, None),
         (None, pod) => {
             let pod = world.pod(&options.namespace, pod.as_deref().unwrap_or_default())?;
-            (pod.node.clone(), Some((pod.namespace, pod.name)))
+            (pod.node.clone(), Some(pod))
         }
     };
-    let name = match options.what {
-        What::Workloads => "workloads",
-        What::Services | What::Endpoints => "services",
-        What::Policies => "policies",
-        What::Certs => "certs",
-        What::All => "all",
-    };
-    let mut answer = node.agent(&format!("/config/{name}"))?;
-    if let Some((namespace, name)) = &pod {
-        match options.what {
-            What::All => {
-                only(&mut answer["policies"], What::Policies, namespace, name);
-                only(&mut answer["certs"], What::Certs, namespace, name);
-            }
-            what => only(&mut answer, what, namespace, name),
+    let of = |what: What| -> Result<Value, Failure> {
+        let mut answer = ask(&node, what, pod.as_ref().map(|pod| pod.uid.as_str()))?;
+        if let Some(pod) = &pod {
+            only(&mut answer, what, &pod.namespace, &pod.name);
         }
-    }
-    if options.what == What::Endpoints {
-        answer = endpoint_list(&answer);
-    }
+        Ok(answer)
+    };
+    let answer = match options.what {
+        What::All => {
+            let parts = What::PARTS.map(|(what, name, _)| of(what).map(|answer| (name.to_owned(), answer)));
+            Value::Object(parts.into_iter().collect::<Result<_, _>>()?)
+        }
+        what => of(what)?,
+    };
     output::print(options.target.output, &answer, |out| print(options.what, &answer, out))
+}
+
+fn ask(node: &Node, what: What, pod: Option<&str>) -> Result<Value, Failure> {
+    let name = What::PARTS.iter().find(|(each, _, _)| *each == what).map_or("all", |(_, name, _)| name);
+    match pod {
+        Some(uid) if matches!(what, What::Endpoints | What::Listeners | What::Routes) => {
+            node.agent(&format!("/config/{name}?pod={uid}"))
+        }
+        _ => node.agent(&format!("/config/{name}")),
+    }
+}
+
+impl What {
+    /// All of them but `all`: what the agent and JSON call them, and the title of the table.
+    const PARTS: [(Self, &str, &str); 7] = [
+        (Self::Workloads, "workloads", "WORKLOADS"),
+        (Self::Services, "services", "SERVICES"),
+        (Self::Endpoints, "endpoints", "ENDPOINTS"),
+        (Self::Listeners, "listeners", "LISTENERS"),
+        (Self::Routes, "routes", "ROUTES"),
+        (Self::Policies, "policies", "POLICIES"),
+        (Self::Certs, "certs", "CERTIFICATES"),
+    ];
+
+    fn table(self, answer: &Value) -> Table {
+        match self {
+            Self::Workloads => workloads(answer),
+            Self::Services => services(answer),
+            Self::Endpoints => traffic::endpoints(answer),
+            Self::Listeners => traffic::listeners(answer),
+            Self::Routes => traffic::routes(answer),
+            Self::Policies => traffic::policies(answer),
+            Self::Certs | Self::All => certs(answer, now()),
+        }
+    }
 }
 
 /// Keeps what is the pod's own; of workloads and services, all are what it may reach.
@@ -92,32 +130,20 @@ fn only(list: &mut Value, what: What, namespace: &str, name: &str) {
             list.retain(|policy| items(&policy["pods"]).iter().any(|pod| *pod == full.as_str()))
         }
         What::Certs => list.retain(|cert| cert["namespace"] == namespace && cert["name"] == name),
-        What::Workloads | What::Services | What::Endpoints | What::All => {}
+        _ => {}
     }
 }
 
 fn print(what: What, answer: &Value, out: &mut dyn Write) -> io::Result<()> {
-    match what {
-        What::Workloads => workloads(answer).write(out),
-        What::Services => services(answer).write(out),
-        What::Endpoints => endpoints(answer).write(out),
-        What::Policies => policies(answer).write(out),
-        What::Certs => certs(answer, now()).write(out),
-        What::All => {
-            let tables = [
-                ("WORKLOADS", workloads(&answer["workloads"])),
-                ("SERVICES", services(&answer["services"])),
-                ("POLICIES", policies(&answer["policies"])),
-                ("CERTIFICATES", certs(&answer["certs"], now())),
-            ];
-            for (at, (title, table)) in tables.iter().enumerate() {
-                let gap = if at == 0 { "" } else { "\n" };
-                writeln!(out, "{gap}{title}")?;
-                table.write(out)?;
-            }
-            Ok(())
-        }
+    if what != What::All {
+        return what.table(answer).write(out);
     }
+    for (at, (part, name, title)) in What::PARTS.into_iter().enumerate() {
+        let gap = if at == 0 { "" } else { "\n" };
+        writeln!(out, "{gap}{title}")?;
+        part.table(&answer[name]).write(out)?;
+    }
+    Ok(())
 }
 
 fn workloads(list: &Value) -> Table {
@@ -163,55 +189,6 @@ fn services(list: &Value) -> Table {
             ports.join(","),
             if endpoints.is_empty() { "-".to_owned() } else { endpoints.join(",") },
         ]);
-    }
-    table
-}
-
-/// One object per endpoint of each service, from the services.
-fn endpoint_list(services: &Value) -> Value {
-    let of = |service: &Value| {
-        let (namespace, name, ports) = (&service["namespace"], &service["name"], &service["ports"]);
-        let one = |endpoint: &Value| {
-            let mut object = json!({ "namespace": namespace, "service": name, "servicePorts": ports });
-            if let (Some(object), Some(fields)) = (object.as_object_mut(), endpoint.as_object()) {
-                object.extend(fields.clone());
-            }
-            object
-        };
-        items(&service["endpoints"]).iter().map(one).collect::<Vec<_>>()
-    };
-    Value::Array(items(services).iter().flat_map(of).collect())
-}
-
-fn endpoints(list: &Value) -> Table {
-    let mut table =
-        Table::new(["NAMESPACE", "SERVICE", "ENDPOINT", "ADDRESSES", "PORTS", "PROTOCOL", "HEALTHY"]);
-    for each in items(list) {
-        let port = |port: &Value| match port["targetPort"].as_u64() {
-            Some(0) | None => port["servicePort"].to_string(),
-            Some(target) => target.to_string(),
-        };
-        // The endpoint's own ports, where a service's port has a name that differs from pod to pod.
-        let ports = if each["ports"].is_array() { &each["ports"] } else { &each["servicePorts"] };
-        let ports: Vec<String> = items(ports).iter().map(port).collect();
-        table.row([
-            text(&each["namespace"]),
-            text(&each["service"]),
-            text(&each["workload"]).rsplit('/').next().unwrap_or_default().to_owned(),
-            joined(&each["addresses"]),
-            ports.join(","),
-            text(&each["protocol"]),
-            if each["healthy"] == true { "yes" } else { "no" }.to_owned(),
-        ]);
-    }
-    table
-}
-
-fn policies(list: &Value) -> Table {
-    let mut table = Table::new(["NAME", "ACTION", "RULES", "PODS"]);
-    for each in items(list) {
-        let rules = items(&each["rules"]).len().to_string();
-        table.row([text(&each["name"]), text(&each["action"]), rules, joined(&each["pods"])]);
     }
     table
 }
@@ -271,6 +248,7 @@ fn text(value: &Value) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_pods_policies_and_certificates_are_its_own() {
@@ -293,22 +271,6 @@ mod tests {
         services(&list).write_within(&mut out, None).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("80→8080,81") && text.contains("b-1 (unhealthy)"), "{text}");
-    }
-
-    #[test]
-    fn endpoints_show_health_protocol_and_ports() {
-        let services = json!([{ "namespace": "default", "name": "backend",
-            "ports": [{ "servicePort": 80, "targetPort": 8080 }],
-            "endpoints": [
-                { "workload": "c//Pod/default/b-1", "addresses": ["10.244.1.2"], "healthy": false, "protocol": "HBONE" },
-                { "workload": "c//Pod/default/b-2", "addresses": [], "healthy": true, "protocol": "TCP",
-                  "ports": [{ "servicePort": 80, "targetPort": 9090 }] }] }]);
-        let mut out = Vec::new();
-        endpoints(&endpoint_list(&services)).write_within(&mut out, None).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[1], ["default", "backend", "b-1", "10.244.1.2", "8080", "HBONE", "no"]);
-        assert_eq!(rows[2], ["default", "backend", "b-2", "-", "9090", "TCP", "yes"]);
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! Verbs that read a running mesh: `status`, `config`, `logs`, `drops`, `bpf`.
+//! Verbs that read a running mesh: `status`, `config`, `explain`, `logs`, `drops`, `bpf`.
 //!
 //! ```text
-//! world (which sandbox, which nodes) ─► ask (admin sockets) ─► status | config | logs | drops | bpf ─► output
+//! world (which sandbox, which nodes) ─► ask (admin sockets) ─► status | config | explain | logs | drops | bpf ─► output
 //! ```
 
 mod ask;
 mod bpf;
 mod config;
 mod drops;
+mod explain;
 mod logs;
 mod status;
 mod world;
@@ -23,6 +24,7 @@ use world::World;
 pub(crate) enum MeshCommand {
     Status(status::Options),
     Config(config::Options),
+    Explain(explain::Options),
     Logs(logs::Options),
     Drops(drops::Options),
     Bpf(bpf::Options),
@@ -55,6 +57,7 @@ pub(crate) fn run(command: &MeshCommand) -> io::Result<ExitCode> {
     match command {
         MeshCommand::Status(options) => status::run(options),
         MeshCommand::Config(options) => config::run(options),
+        MeshCommand::Explain(options) => explain::run(options),
         MeshCommand::Logs(options) => logs::run(options),
         MeshCommand::Drops(options) => drops::run(options),
         MeshCommand::Bpf(options) => bpf::run(options),

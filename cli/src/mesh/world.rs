@@ -140,6 +140,13 @@ impl Node {
         })
     }
 
+    /// What the agent answers to a question; what is wrong with the question is the error.
+    pub(super) fn agent_asked(&self, path: &str, question: &Value) -> Result<Value, Failure> {
+        let socket = self.directory.join("agent.sock");
+        ask::post(&socket, path, question)
+            .map_err(|reason| Failure(format!("the agent of {}: {reason}", self.name)))
+    }
+
     /// Log and access log of its agent.
     pub(super) fn logs(&self) -> [PathBuf; 2] {
         ["agent.log", "access.log"].map(|name| self.directory.join(name))

@@ -1,5 +1,6 @@
 //! Why a request was decided as it was: every match that was a candidate, and what it wanted that the request has not.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::host::VirtualHost;
@@ -112,35 +113,59 @@ impl CompiledMatch {
     }
 }
 
+impl fmt::Display for CompiledMatch {
+    /// `path prefix "/api", header x-user exact "a"`; `anything` where it has no condition.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.broken {
+            return write!(f, "nothing: {why}");
+        }
+        let path = (!matches!(self.path, PathCondition::Any)).then(|| format!("path {}", self.path.wanted()));
+        let others = self.conditions.iter().map(|condition| {
+            let (field, wanted) = condition.said();
+            format!("{field} {wanted}")
+        });
+        let all: Vec<String> = path.into_iter().chain(others).collect();
+        f.write_str(if all.is_empty() { "anything" } else { "" })?;
+        f.write_str(&all.join(", "))
+    }
+}
+
 impl Condition {
+    /// What it looks at, and what it wants there.
+    fn said(&self) -> (String, String) {
+        match self {
+            Self::Port(port) => ("port".to_owned(), port.to_string()),
+            Self::Namespace(namespace) => ("sourceNamespace".to_owned(), namespace.to_string()),
+            Self::Labels(want) => ("sourceLabels".to_owned(), pairs(want)),
+            Self::Scheme(want) => ("scheme".to_owned(), want.to_string()),
+            Self::Method(want) => ("method".to_owned(), want.to_string()),
+            Self::Authority(want) => ("authority".to_owned(), want.to_string()),
+            Self::Header { name, value, not } => {
+                (format!("header {name}"), format!("{}{value}", if *not { "not " } else { "" }))
+            }
+            Self::Query { name, value } => (format!("query {name}"), value.to_string()),
+        }
+    }
+
     fn miss(&self, ask: &Ask<'_>) -> Miss {
         let (head, client) = (ask.head, ask.client);
-        let (field, wanted, got) = match self {
-            Self::Port(port) => ("port".to_owned(), port.to_string(), Some(head.port.to_string())),
-            Self::Namespace(namespace) => {
-                ("sourceNamespace".to_owned(), namespace.to_string(), Some(client.namespace.to_owned()))
-            }
-            Self::Labels(want) => {
-                let pairs = |labels: &crate::object::Labels| {
-                    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
-                };
-                ("sourceLabels".to_owned(), pairs(want), Some(pairs(client.labels)))
-            }
-            Self::Scheme(want) => ("scheme".to_owned(), want.to_string(), Some(head.scheme.to_owned())),
-            Self::Method(want) => ("method".to_owned(), want.to_string(), Some(head.method.to_string())),
-            Self::Authority(want) => {
-                ("authority".to_owned(), want.to_string(), Some(head.authority.to_owned()))
-            }
-            Self::Header { name, value, not } => {
-                let not = if *not { "not " } else { "" };
-                let got = name.get(head).map(|got| String::from_utf8_lossy(&got).into_owned());
-                (format!("header {name}"), format!("{not}{value}"), got)
-            }
-            Self::Query { name, value } => {
-                let got = super::matching::parameter(head.path.query(), name);
-                (format!("query {name}"), value.to_string(), got.map(str::to_owned))
+        let got = match self {
+            Self::Port(_) => Some(head.port.to_string()),
+            Self::Namespace(_) => Some(client.namespace.to_owned()),
+            Self::Labels(_) => Some(pairs(client.labels)),
+            Self::Scheme(_) => Some(head.scheme.to_owned()),
+            Self::Method(_) => Some(head.method.to_string()),
+            Self::Authority(_) => Some(head.authority.to_owned()),
+            Self::Header { name, .. } => name.get(head).map(|got| String::from_utf8_lossy(&got).into_owned()),
+            Self::Query { name, .. } => {
+                super::matching::parameter(head.path.query(), name).map(str::to_owned)
             }
         };
+        let (field, wanted) = self.said();
         Miss { field, wanted, got }
     }
+}
+
+fn pairs(labels: &crate::object::Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }

@@ -126,7 +126,7 @@ pub enum Exclusion {
     #[error("not ready")]
     Unhealthy,
     /// It lacks a label of the subset.
-    #[error("not in the subset: label {label} is {found:?}, not {wanted:?}")]
+    #[error("not in the subset: label {label} is {}, not {wanted}", .found.as_deref().unwrap_or("absent"))]
     Subset {
         /// The label.
         label: String,
