@@ -27,7 +27,7 @@ fn prometheus_reads_istios_tcp_metrics_from_both_reporters() {
     let mut prometheus = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
 
     for _ in 0..10 {
-        assert_eq!(world.curl("default", "client", "http://echo").unwrap(), "echo");
+        world.probe(&["stream-client", "peers:7001", "--bytes", "1000"]).unwrap();
     }
     let mut result = Ok(());
     for reporter in ["source", "destination"] {
@@ -38,8 +38,8 @@ fn prometheus_reads_istios_tcp_metrics_from_both_reporters() {
             "received_bytes_total",
         ] {
             let query = format!(
-                "sum(istio_tcp_{name}{{reporter=\"{reporter}\",source_workload=\"client\",destination_workload=\"echo\",\
-                 destination_service=\"echo.default.svc.cluster.local\",destination_service_name=\"echo\",destination_service_namespace=\"default\",\
+                "sum(istio_tcp_{name}{{reporter=\"{reporter}\",source_workload=\"client\",destination_workload=\"peers\",\
+                 destination_service=\"peers.default.svc.cluster.local\",destination_service_name=\"peers\",destination_service_namespace=\"default\",\
                  request_protocol=\"tcp\",connection_security_policy=\"mutual_tls\",\
                  source_principal=\"spiffe://cluster.local/ns/default/sa/default\",\
                  destination_principal=\"spiffe://cluster.local/ns/default/sa/default\"}})",

@@ -65,7 +65,7 @@ fn identities(stage: &Stage, report: &mut Report) -> Result<()> {
     let metrics = stage.sandbox()?.metrics(&stage.server_node)?;
     let principal = "spiffe://cluster.local/ns/default/sa/default";
     let line = metrics.lines().find(|line| {
-        line.starts_with("istio_tcp_connections_opened_total")
+        (line.starts_with("istio_requests_total") || line.starts_with("istio_tcp_connections_opened_total"))
             && line.contains("reporter=\"destination\"")
             && line.contains(&format!("source_principal=\"{principal}\""))
             && line.contains(&format!("destination_principal=\"{principal}\""))
@@ -73,7 +73,7 @@ fn identities(stage: &Stage, report: &mut Report) -> Result<()> {
     });
     let note = match line {
         Some(_) => format!("client and server both proved to be {principal}"),
-        None => "the server's agent counted no connection with both principals".into(),
+        None => "the server's agent counted nothing with both principals".into(),
     };
     report.check("identities-from-handshake", line.is_some(), note);
     Ok(())

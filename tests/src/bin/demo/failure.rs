@@ -1,4 +1,4 @@
-//! Steps 5 and 7: what breaks, and what does not, when an agent or the controller is gone.
+//! Steps 6 and 8: what breaks, and what does not, when an agent or the controller is gone.
 
 use std::time::Duration;
 

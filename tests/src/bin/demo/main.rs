@@ -13,6 +13,7 @@ use crate::stage::Stage;
 mod clear;
 mod enrol;
 mod failure;
+mod requests;
 mod rotation;
 mod stage;
 mod status;
@@ -39,15 +40,16 @@ struct Options {
 type Step = fn(&mut Stage, &mut Report) -> Result<()>;
 
 /// Steps in order, with the names of the statements that each must make.
-const STEPS: [(&str, &[&str], Step); 8] = [
+const STEPS: [(&str, &[&str], Step); 9] = [
     ("1. two nodes, no mesh", clear::NAMES, clear::run),
     ("2. the namespace is labelled", enrol::NAMES, enrol::run),
     ("3. STRICT", strict::NAMES, strict::run),
     ("4. who sees whom", strict::PEER_NAMES, strict::peers),
-    ("5. kill -9 of the backend's agent under load", failure::KILL_NAMES, failure::kill_agent),
-    ("6. certificates that live 10 seconds", rotation::NAMES, rotation::run),
-    ("7. the controller is stopped", failure::CONTROLLER_NAMES, failure::stop_controller),
-    ("8. status", status::NAMES, status::run),
+    ("5. requests are routed and judged", requests::NAMES, requests::run),
+    ("6. kill -9 of the backend's agent under load", failure::KILL_NAMES, failure::kill_agent),
+    ("7. certificates that live 10 seconds", rotation::NAMES, rotation::run),
+    ("8. the controller is stopped", failure::CONTROLLER_NAMES, failure::stop_controller),
+    ("9. status", status::NAMES, status::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Step 6: in a second sandbox beside the first, certificates live ten seconds and rotate under load.
+//! Step 7: in a second sandbox beside the first, certificates live ten seconds and rotate under load.
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -126,6 +126,8 @@ impl Stage {
             "heddle sandbox exec --name demo deploy/client -- curl -s http://backend",
             "heddle status --sandbox demo",
             "heddle config workloads --sandbox demo --node node-1",
+            "heddle config routes --sandbox demo deploy/client",
+            "heddle explain --sandbox demo deploy/client web --header user-agent=Mobile",
             "heddle drops --sandbox demo",
             "heddle bpf --sandbox demo",
             "bpftool prog show",

@@ -1,4 +1,4 @@
-//! Step 8: what an operator sees.
+//! Step 9: what an operator sees.
 
 use std::process::Command;
 

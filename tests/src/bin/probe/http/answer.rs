@@ -86,6 +86,7 @@ impl State {
                 HeaderValue::from_static("at-the-end"),
             )]);
             answer.headers_mut().insert("trailer", HeaderValue::from_static("x-trailer"));
+            answer.headers_mut().insert("transfer-encoding", HeaderValue::from_static("chunked"));
             answer = answer.map(|body| body.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed());
         }
         let status = ask.number("fail").filter(|fail| nth <= *fail).map(|_| 503).or(ask.number("status"));
