@@ -5,6 +5,7 @@
 mod authority;
 mod basics;
 mod bodies;
+mod endings;
 mod features;
 mod retries;
 mod tls;
