@@ -1,5 +1,5 @@
 //! What one request of a kept connection costs on the heap of the client's agent.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_debug_implementations)]
 
 #[path = "../tunnel/authority.rs"]
 #[allow(dead_code, missing_debug_implementations)]

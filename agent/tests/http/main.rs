@@ -1,5 +1,5 @@
 //! The HTTP stage of the client's agent, and the one of the destination's, over loopback: what requests become on their way.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_debug_implementations)]
 
 #[path = "../tunnel/authority.rs"]
 mod authority;
