@@ -101,7 +101,7 @@ impl Stream {
         next.await.expect("a request in time").unwrap().expect("an open stream")
     }
 
-    /// The four subscriptions, in order.
+    /// The subscriptions, in order.
     pub(crate) async fn subscriptions(&mut self) -> Vec<DeltaDiscoveryRequest> {
         let mut all = Vec::new();
         for kind in Kind::ALL {

@@ -107,6 +107,7 @@ fn local(uid: &str, mode: i32) -> Resource {
 async fn introduce(stream: &mut Stream, fake: &Fake) {
     stream.send(Kind::Mesh, "1", vec![mesh(fake)], &[]).await;
     stream.send(Kind::Authorization, "2", vec![policy("one", "v1"), policy("two", "v1")], &[]).await;
+    stream.send(Kind::Traffic, "2t", vec![], &[]).await;
     stream.send(Kind::Address, "3", vec![pod("a", "v1"), pod("b", "v1")], &[]).await;
     stream.send(Kind::LocalWorkload, "4", vec![local("uid-a", 2)], &[]).await;
 }
@@ -120,7 +121,7 @@ async fn a_response_about_pods_is_acknowledged_only_when_the_kernel_is_there() {
     assert!(first.iter().all(|request| request.initial_resource_versions.is_empty()));
     assert_eq!(first[0].node.as_ref().unwrap().id, "node-1");
     introduce(&mut stream, &fake).await;
-    for nonce in ["1", "2", "3"] {
+    for nonce in ["1", "2", "2t", "3"] {
         let ack = stream.request().await;
         assert_eq!((ack.response_nonce.as_str(), ack.error_detail), (nonce, None));
     }
@@ -156,7 +157,9 @@ async fn types_may_arrive_in_any_order() {
     assert_eq!(stream.request().await.response_nonce, "3");
     assert_eq!(stream.request().await.response_nonce, "2");
     assert_eq!(agent.seen.snapshots.borrow().generation(), Generation(0), "a part is not published");
+    stream.send(Kind::Traffic, "4t", vec![], &[]).await;
     stream.send(Kind::Authorization, "4", vec![], &[]).await;
+    assert_eq!(stream.request().await.response_nonce, "4t");
     assert_eq!(stream.request().await.response_nonce, "4");
     let snapshot = agent.until(|snapshot| snapshot.generation() == Generation(1)).await;
     assert_eq!((snapshot.workloads().len(), snapshot.locals().len()), (1, 1));
@@ -172,7 +175,7 @@ async fn one_bad_resource_refuses_the_whole_response_and_the_last_good_one_stays
     let mut stream = fake.stream().await;
     stream.subscriptions().await;
     introduce(&mut stream, &fake).await;
-    for _ in 0..3 {
+    for _ in 0..4 {
         stream.request().await;
     }
     let before = agent.until(|snapshot| snapshot.locals().len() == 1).await;
@@ -215,17 +218,17 @@ async fn a_cut_stream_resumes_with_what_is_held_and_takes_removals() {
     introduce(&mut stream, &fake).await;
     let snapshot = agent.until(|snapshot| snapshot.locals().len() == 1).await;
     agent.reach(snapshot.generation(), Vec::new());
-    for _ in 0..4 {
+    for _ in Kind::ALL {
         stream.request().await;
     }
     drop(stream);
     let mut stream = fake.stream().await;
     let resumed = stream.subscriptions().await;
-    let held = |at: usize| resumed[at].initial_resource_versions.clone();
-    assert_eq!(held(0)["mesh"], "m1");
-    assert_eq!(held(2).len(), 2);
-    assert_eq!(held(2)["c//Pod/default/a"], "v1");
-    assert_eq!(held(3)["uid-a"], "l1");
+    let held = |kind: Kind| resumed[kind.index()].initial_resource_versions.clone();
+    assert_eq!(held(Kind::Mesh)["mesh"], "m1");
+    assert_eq!(held(Kind::Address).len(), 2);
+    assert_eq!(held(Kind::Address)["c//Pod/default/a"], "v1");
+    assert_eq!(held(Kind::LocalWorkload)["uid-a"], "l1");
     stream.send(Kind::Address, "1", vec![pod("c", "v1")], &["c//Pod/default/a", "c//Pod/default/b"]).await;
     assert_eq!(stream.request().await.response_nonce, "1");
     let snapshot = agent.until(|snapshot| snapshot.workloads().len() == 1).await;
@@ -244,7 +247,11 @@ async fn pods_that_the_kernel_did_not_reach_are_asked_for_again() {
     agent.until(|snapshot| snapshot.locals().len() == 1).await;
     drop(stream);
     let resumed = fake.stream().await.subscriptions().await;
-    assert_eq!(resumed[3].initial_resource_versions["uid-a"], "", "held, but no version that matches");
+    assert_eq!(
+        resumed[Kind::LocalWorkload.index()].initial_resource_versions["uid-a"],
+        "",
+        "held, but no version that matches"
+    );
     agent.end().await;
 }
 
@@ -265,7 +272,7 @@ async fn a_restarted_agent_serves_what_was_saved_before_it_meets_the_controller(
     let status = agent.seen.status.borrow().clone();
     assert!(status.from_disk && status.types().iter().all(|report| report.state == "STALE"));
     let resumed = fake.stream().await.subscriptions().await;
-    assert_eq!(resumed[2].initial_resource_versions.len(), 2);
+    assert_eq!(resumed[Kind::Address.index()].initial_resource_versions.len(), 2);
     agent.end().await;
 }
 
