@@ -103,9 +103,67 @@ impl TrafficObject {
         matches!(self, Self::DestinationRule(_) | Self::ServiceEntry(_))
     }
 
+    /// What may be written to a disk: without private keys, and refusing what would have needed them. `None`: all of it may.
+    pub fn without_keys(&self) -> Option<Self> {
+        let Self::DestinationRule(rule) = self else { return None };
+        let mut rule = rule.clone();
+        let DestinationRule { policy, ports, subsets, .. } = &mut rule;
+        let of_subsets =
+            subsets.iter_mut().flat_map(|part| part.ports.values_mut().chain([&mut part.policy]));
+        let mut any = false;
+        for policy in ports.values_mut().chain([policy]).chain(of_subsets) {
+            if let Some(tls) = policy.tls.as_mut().filter(|tls| tls.private_key.is_some()) {
+                tls.private_key = None;
+                tls.broken =
+                    Some("its private key comes from the controller, which has not been met yet".to_owned());
+                any = true;
+            }
+        }
+        any.then_some(Self::DestinationRule(rule))
+    }
+
     /// Its name on the wire: `<kind>/<namespace>/<name>`.
     pub fn wire_name(&self) -> String {
         let ObjectRef { kind, namespace, name } = self.source();
         format!("{kind}/{namespace}/{name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::upstream::model::{ClientTls, Subset, TrafficPolicy};
+
+    #[test]
+    fn no_private_key_is_written_to_a_disk() {
+        let tls = || ClientTls { private_key: Some("key".to_owned()), ..ClientTls::default() };
+        let policy = || TrafficPolicy { tls: Some(tls()), ..TrafficPolicy::default() };
+        let part = Subset {
+            name: "v1".to_owned(),
+            labels: Labels::new(),
+            policy: policy(),
+            ports: BTreeMap::from([(80, policy())]),
+        };
+        let rule = DestinationRule {
+            source: ObjectRef::named("DestinationRule", "a/b"),
+            created: 0,
+            host: "web".to_owned(),
+            export_to: ExportTo::All,
+            workload_selector: None,
+            policy: policy(),
+            ports: BTreeMap::from([(81, policy())]),
+            subsets: vec![part],
+        };
+        let object = TrafficObject::DestinationRule(rule);
+        let Some(TrafficObject::DestinationRule(saved)) = object.without_keys() else {
+            panic!("nothing was taken out")
+        };
+        let part = &saved.subsets[0];
+        for policy in [&saved.policy, &saved.ports[&81], &part.policy, &part.ports[&80]] {
+            let tls = policy.tls.as_ref().unwrap();
+            assert!(tls.private_key.is_none() && tls.broken.is_some());
+        }
+        assert!(TrafficObject::DestinationRule(saved).without_keys().is_none());
     }
 }

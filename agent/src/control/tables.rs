@@ -10,6 +10,7 @@ use heddle_core::names::{PodUid, PolicyName, ServiceKey, WorkloadUid};
 use heddle_core::snapshot::Snapshot;
 use heddle_core::store::Store;
 use heddle_proto::discovery::{DeltaDiscoveryResponse, Resource};
+use prost::Message as _;
 use prost_types::Any;
 
 use super::Kind;
@@ -95,12 +96,13 @@ impl Tables {
         resources.map(|(name, (version, _))| (name.clone(), version.clone())).collect()
     }
 
-    /// What is held, as the responses that would bring it: one per known type, in order.
+    /// What is held, as the responses that would bring it: one per known type, in order; but for private keys, which no
+    /// disk gets.
     pub(super) fn export(&self) -> Vec<DeltaDiscoveryResponse> {
         let known = Kind::ALL.into_iter().filter(|kind| self.held[kind.index()].known);
         let response = |kind: Kind| DeltaDiscoveryResponse {
             type_url: kind.url().to_owned(),
-            resources: self.held[kind.index()].resources.iter().map(|held| resource(kind, held)).collect(),
+            resources: self.held[kind.index()].resources.iter().map(|held| saved(kind, held)).collect(),
             ..Default::default()
         };
         known.map(response).collect()
@@ -177,6 +179,21 @@ impl Tables {
             Kind::LocalWorkload => self.store.remove_local(&PodUid::new(name)),
         }
     }
+}
+
+/// As it may be written to a disk. What differs from what was sent has no version, so that it is sent again.
+fn saved(kind: Kind, held: (&String, &(String, Vec<u8>))) -> Resource {
+    let whole = resource(kind, held);
+    if kind != Kind::Traffic {
+        return whole;
+    }
+    let object = match decode::resource(kind, &whole, "") {
+        Ok(Change::Traffic(object)) => object.without_keys(),
+        _ => None,
+    };
+    let Some(json) = object.and_then(|object| serde_json::to_vec(&object).ok()) else { return whole };
+    let value = heddle_proto::heddle::v1::TrafficObject { json }.encode_to_vec();
+    resource(kind, (held.0, &(String::new(), value)))
 }
 
 fn resource(kind: Kind, (name, (version, bytes)): (&String, &(String, Vec<u8>))) -> Resource {
