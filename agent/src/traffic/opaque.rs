@@ -1,6 +1,6 @@
 //! Where a connection goes that nobody looks into: `tcp` and `tls` rules, then the cluster of the service that was dialled.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use heddle_core::names::OrigDst;
 use heddle_core::route::rule::Choice;
 use heddle_core::route::{Client, Dialled};
 use heddle_core::snapshot::Snapshot;
-use heddle_core::upstream::{BudgetGuard, NoEndpoint, PickContext, Picked, Seen, Transport};
+use heddle_core::upstream::{BudgetGuard, Endpoint, NoEndpoint, PickContext, Picked, Seen, Transport};
 use heddle_core::workload::{LocalWorkload, Service};
 use tokio::time::timeout;
 
@@ -96,7 +96,7 @@ pub(super) async fn connect<N: PodNetwork>(
             NoEndpoint::NoHealthy => Reason::NoEndpoint.into(),
         })?;
         let address = picked.endpoint.address;
-        outcome.upstream = Some(address);
+        outcome.upstream = Some(in_family(&picked.endpoint, asked.dialled.0));
         let within = cluster.cluster().connect_timeout;
         let opened = match timeout(within, Box::pin(open(worker, asked, cluster, &picked, counted))).await {
             Ok(opened) => opened,
@@ -113,6 +113,16 @@ pub(super) async fn connect<N: PodNetwork>(
     }
 }
 
+/// An endpoint's address in the family that was dialled, where its workload has it: a server cannot be shown a client of the
+/// other family.
+fn in_family(endpoint: &Endpoint, dialled: SocketAddr) -> SocketAddr {
+    let v4 = |ip: IpAddr| ip.to_canonical().is_ipv4();
+    let wanted = v4(dialled.ip());
+    let own = endpoint.workload.as_ref().filter(|_| v4(endpoint.address.ip()) != wanted);
+    let same = own.and_then(|workload| workload.addresses.iter().find(|ip| v4(**ip) == wanted));
+    same.map_or(endpoint.address, |ip| SocketAddr::new(*ip, endpoint.address.port()))
+}
+
 async fn open<N: PodNetwork>(
     worker: &Rc<Worker<N>>,
     asked: &Asked<'_>,
@@ -123,7 +133,7 @@ async fn open<N: PodNetwork>(
     let endpoint = &picked.endpoint;
     let snapshot = worker.snapshot();
     let local = worker.rules.of(&asked.pod.uid, &snapshot).ok_or(Reason::PodUnknown)?;
-    let permit = authorize_outbound(&snapshot, &local, endpoint.address)?;
+    let permit = authorize_outbound(&snapshot, &local, in_family(endpoint, asked.dialled.0))?;
     let party =
         endpoint.workload.as_ref().map_or(Party::Unknown, |workload| Party::Workload(workload.clone()));
     let tunnels = endpoint.transport.tunnels();
