@@ -21,6 +21,7 @@ const CASES: &[Case<Mesh>] = &[
     ("a_circuit_breaker_answers_503_uo", breaker),
     ("an_outlier_is_set_aside_and_comes_back", outlier),
     ("tls_disable_goes_in_clear", tls),
+    ("tls_simple_is_originated", originated),
     ("a_service_entry_stands_for_the_pods_that_it_selects", entries),
 ];
 
@@ -114,6 +115,13 @@ fn tls(mesh: &Mesh) -> Result<()> {
     let plain = mesh.call("http://plain/", &[])?;
     let told = plain.json()?["headers"]["x-forwarded-client-cert"].clone();
     ensure!(plain.status == 200 && told.is_null(), "nobody proved an identity in clear: {plain:?}");
+    Ok(())
+}
+
+fn originated(mesh: &Mesh) -> Result<()> {
+    let secure = mesh.call("http://secure.outside/", &[])?;
+    let said = secure.json()?;
+    ensure!(said["tls"]["version"] == "TLSv1.3", "{secure:?}");
     Ok(())
 }
 
