@@ -1,7 +1,9 @@
 //! The mesh tests' echo server of Gateway API, as its manifests start it: every port that they name, in clear and through the mesh.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use heddle_tests::sandbox::Sandbox;
+use std::time::Duration;
+
+use heddle_tests::sandbox::{Sandbox, eventually};
 use serde_json::Value;
 
 /// One node per version; image, flags and ports as the conformance manifests have them.
@@ -62,6 +64,12 @@ fn the_mesh_conformance_echo_server_answers_on_every_port_in_clear_and_through_t
     let sandbox = Sandbox::up("t-echo", &["--nodes", "2", "-f", &file.to_string_lossy()]);
     std::fs::remove_file(&file).unwrap();
     let sandbox = sandbox.unwrap();
+    // The manifests have no probes: the pods are ready before their servers listen, the last of whose ports is this one.
+    eventually(Duration::from_secs(5), || {
+        let said = sandbox.exec("gw", "deploy/echo-v1", &["curl", "-sk", "-m", "2", "https://echo-v2/"])?;
+        Ok(said.status.success())
+    })
+    .unwrap();
     every_port_answers(&sandbox);
     sandbox.run(&["sandbox", "label", "namespace", "gw", "istio.io/dataplane-mode=ambient"]).unwrap();
     sandbox.synced().unwrap();
