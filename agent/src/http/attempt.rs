@@ -9,7 +9,7 @@ use heddle_core::upstream::model::Protocol;
 use heddle_core::upstream::{
     ActiveRequest, Attempted, Cluster, ClusterState, Host, NoEndpoint, PickContext, Picked, Seen,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -115,6 +115,9 @@ impl<N: PodNetwork> Try<'_, N> {
         let mut lease = match leased {
             Ok(leased) => leased,
             Err(NoConnection::Overflow) => return Err(overflow()),
+            Err(NoConnection::Failed(failure)) if failure.reason == Reason::TunnelDenied => {
+                return Err(denied(failure));
+            }
             Err(NoConnection::Failed(failure)) => {
                 state.health.report(&picked.host, Seen::ConnectFailed, Instant::now());
                 return Err(unconnected(failure));
@@ -149,6 +152,11 @@ impl<N: PodNetwork> Try<'_, N> {
                 }
                 Ok(answered)
             }
+            // What broke off was the request's own body.
+            Err((_, error)) if error.is_user() && self.framing_is_broken() => {
+                let local = Box::new(Local::bad_request("http1.codec_error"));
+                Err(Missed { attempted: None, local, reason: None })
+            }
             Err((sent, error)) => {
                 let missed = missed(&error, sent);
                 if !matches!(
@@ -160,6 +168,10 @@ impl<N: PodNetwork> Try<'_, N> {
                 Err(missed)
             }
         }
+    }
+
+    fn framing_is_broken(&self) -> bool {
+        self.stage.framing.as_ref().is_some_and(|framing| framing.is_broken())
     }
 
     fn note(&self, cluster: &Cluster, picked: &Picked) {
@@ -296,6 +308,14 @@ pub fn overflow() -> Missed {
     );
     local.headers.insert("x-envoy-overloaded", HeaderValue::from_static("true"));
     Missed { attempted: None, local: Box::new(local), reason: None }
+}
+
+/// A policy of the destination's that judges connections; another endpoint would say the same.
+fn denied(failure: Failure) -> Missed {
+    let details = "rbac_access_denied";
+    let local = Local::new(StatusCode::FORBIDDEN, Flags::default(), details, "RBAC: access denied");
+    let reason = failure.detail.unwrap_or_else(|| failure.reason.name().into());
+    Missed { attempted: None, local: Box::new(local), reason: Some(reason) }
 }
 
 fn unconnected(failure: Failure) -> Missed {

@@ -31,7 +31,7 @@ thread_local! {
     /// Where the sockets of a worker are read into, before hyper gets what was read.
     static INCOMING: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
     /// The same for what comes out of TLS, which reads from a socket meanwhile.
-    static DECRYPTED: RefCell<Vec<u8>> = RefCell::new(Vec::new());
+    static DECRYPTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The buffer that a wire is read into.
