@@ -183,7 +183,7 @@ fn an_explanation_names_everybody_and_why() {
         "web-1 Used 70: priority 0 gets 70 %",
         "web-3 Used 30: priority 1 gets 30 %",
         "web-2 Ejected 0: set aside for consecutive_5xx, 25 s more, 1 in a row",
-        r#"web-4 Excluded 0: not in the subset: label version is None, not "v1""#,
+        "web-4 Excluded 0: not in the subset: label version is absent, not v1",
     ];
     assert_eq!(lines, wanted);
     assert_eq!((told.algorithm.as_str(), told.refused, told.rules.len()), ("LEAST_REQUEST", None, 1));

@@ -69,7 +69,7 @@ const CALLER: (&str, &str) = ("trusted", "caller");
 const CLIENT: (&str, &str) = ("default", "client");
 const OUTSIDER: (&str, &str) = ("outside", "outsider");
 
-/// By the connection, before there is a request: a reset, or the client's own agent says 503; 403 where requests are seen.
+/// By the connection, before there is a request: a reset; 403 where requests are seen, here or there.
 const REFUSED: u16 = 0;
 
 /// Who asks, what, how, and the status that it must get.

@@ -28,6 +28,10 @@ pub(crate) fn malformed(mesh: &Mesh) -> Result<()> {
         ("two hosts", r"GET / HTTP/1.1\r\nhost: web\r\nhost: other\r\n\r\n"),
         ("a NUL in a header", r"GET / HTTP/1.1\r\nhost: web\r\nx-a: \0\r\n\r\n"),
         ("a bad length", r"POST / HTTP/1.1\r\nhost: web\r\ncontent-length: +3\r\n\r\nabc"),
+        (
+            "a chunk without a size",
+            r"POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nab\r\n0\r\n\r\n",
+        ),
         ("a NUL in the path", r"GET /%00 HTTP/1.1\r\nhost: web\r\n\r\n"),
     ];
     for (name, bytes) in cases {
