@@ -131,7 +131,7 @@ impl TrafficObject {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
     use crate::upstream::model::{ClientTls, Subset, TrafficPolicy};
 
