@@ -186,10 +186,11 @@ fn a_copy_goes_to_the_mirror_and_nobody_waits_for_it() {
 #[test]
 fn more_than_the_circuit_breaker_lets_through_is_503() {
     let world = World::new();
+    let heads = Heads::default();
     bare_service(&world);
     world.serve(
         8080,
-        app(&Heads::default(), |_, _| {
+        app(&heads, |_, _| {
             std::thread::sleep(Duration::from_millis(300));
             Some(ok("x"))
         }),
@@ -204,7 +205,10 @@ fn more_than_the_circuit_breaker_lets_through_is_503() {
         },
     );
     let answers: Vec<_> = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..6).map(|_| scope.spawn(|| get(&world, "/"))).collect();
+        let mut asking = vec![scope.spawn(|| get(&world, "/"))];
+        // While the one connection opens, its request is the one that may wait.
+        eventually("the first is there", || heads.lock().unwrap().len() == 1);
+        asking.extend((0..5).map(|_| scope.spawn(|| get(&world, "/"))));
         asking.into_iter().map(|each| each.join().unwrap()).collect()
     });
     let over: Vec<_> = answers.iter().filter(|answer| answer.0.starts_with("HTTP/1.1 503")).collect();
