@@ -38,7 +38,10 @@ fn a_namespace_labelled_and_unlabelled_twenty_times_loses_no_connection() {
     assert!(outcome["ok"].as_u64().unwrap() > 4000, "{outcome}");
     let tunnelled: f64 = pages[1]
         .lines()
-        .filter(|line| line.starts_with("istio_tcp_connections_opened_total"))
+        // Connections that carry requests are counted by these.
+        .filter(|line| {
+            line.starts_with("istio_tcp_connections_opened_total") || line.starts_with("istio_requests_total")
+        })
         .filter(|line| line.contains("connection_security_policy=\"mutual_tls\""))
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
         .sum();
