@@ -15,8 +15,8 @@ use crate::index::input::{Change, Input, Key};
 use crate::registry::decode::{self, Decoded};
 use crate::registry::{Batch, Judged, ObjectId, Unread, Verdict};
 
-/// Longest file read.
-const MOST_BYTES: u64 = 4 << 20;
+/// Longest file read: an object of Kubernetes' own limit, 1.5 MiB, written with indentation, and then twice that.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// No file has this size.
 const READ_AGAIN: u64 = u64::MAX;
