@@ -110,7 +110,14 @@ pub(super) fn install(purposes: &[Purpose]) -> Result {
         process::output(apt_get().arg("update"))?;
     }
     eprintln!("setup: apt-get install -y --no-install-recommends {}", joined(&packages));
-    process::output(apt_get().args(["install", "-y", "--no-install-recommends"]).args(&packages))?;
+    let install =
+        || process::output(apt_get().args(["install", "-y", "--no-install-recommends"]).args(&packages));
+    if install().is_err() {
+        // Lists from before name versions that the archive no longer has.
+        eprintln!("setup: apt-get update, and once more");
+        process::output(apt_get().arg("update"))?;
+        install()?;
+    }
     let left = missing(purposes);
     if left.is_empty() {
         Ok(())
