@@ -126,10 +126,10 @@ fn originated(mesh: &Mesh) -> Result<()> {
 }
 
 fn entries(mesh: &Mesh) -> Result<()> {
-    let argv = ["--resolve", "static.example.com:80:240.1.0.1"];
+    let argv = ["--resolve", "fixed.example.com:80:240.1.0.1"];
     let mut versions = std::collections::BTreeSet::new();
     for _ in 0..12 {
-        let reply = mesh.call("http://static.example.com/", &argv)?;
+        let reply = mesh.call("http://fixed.example.com/", &argv)?;
         versions.extend(reply.json()?["version"].as_str().map(str::to_owned));
     }
     ensure!(versions.len() == 3, "the pods that it selects: {versions:?} answered");
