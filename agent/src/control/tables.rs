@@ -191,7 +191,9 @@ fn saved(kind: Kind, held: (&String, &(String, Vec<u8>))) -> Resource {
         Ok(Change::Traffic(object)) => object.without_keys(),
         _ => None,
     };
-    let Some(json) = object.and_then(|object| serde_json::to_vec(&object).ok()) else { return whole };
+    let Some(object) = object else { return whole };
+    // What cannot be written is saved as what cannot be read: never with the key.
+    let json = serde_json::to_vec(&object).unwrap_or_default();
     let value = heddle_proto::heddle::v1::TrafficObject { json }.encode_to_vec();
     resource(kind, (held.0, &(String::new(), value)))
 }

@@ -270,7 +270,6 @@ fn respond<N: PodNetwork>(
     let switched = switches(&outgoing, status);
     let protocol = parts.headers.get(http::header::UPGRADE).cloned();
     head::strip_hop(&mut parts.headers);
-    parts.headers.remove(head::MISSED);
     parts.extensions.clear();
     parts.headers.insert(SERVICE_TIME, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(0)));
     if let Some((rule, at)) = &route.rule {

@@ -78,7 +78,8 @@ pub fn strip_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         strip_nominated(headers);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS] {
+    // What agents tell each other is an application's neither to say nor to hear.
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, MISSED] {
         headers.remove(name);
     }
     if headers.get(TE).is_some_and(|te| !mentions(te, b"trailers")) {
@@ -196,7 +197,9 @@ mod tests {
             ("upgrade", "h2c"),
         ]);
         assert_eq!(upgrade(&map), None);
+        map.insert(MISSED, MISSED_CONNECT);
         strip_hop(&mut map);
+        assert!(!map.contains_key(MISSED));
         let mut left: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "te", "x-end"]);
