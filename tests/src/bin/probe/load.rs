@@ -19,6 +19,9 @@ pub(crate) struct Load {
     /// Requests a second.
     #[arg(long, default_value_t = 200.0)]
     rate: f64,
+    /// How many requests, however slow the machine is, within a minute; else as many as are due in `--seconds`.
+    #[arg(long)]
+    requests: Option<u32>,
     /// Which connections to use.
     #[arg(long, value_enum, default_value_t = Connections::Alternate)]
     connections: Connections,
@@ -54,9 +57,12 @@ impl Load {
     pub(crate) fn run(&self) -> Result<()> {
         let start = Instant::now();
         let (mut outcome, mut kept) = (Outcome::default(), None);
-        let total = (self.seconds * self.rate).ceil().max(1.0);
+        let (total, within) = match self.requests {
+            Some(requests) => (f64::from(requests), 60.0),
+            None => ((self.seconds * self.rate).ceil().max(1.0), self.seconds + 10.0),
+        };
         let mut number = 0.0;
-        while number < total && start.elapsed().as_secs_f64() < self.seconds + 10.0 {
+        while number < total && start.elapsed().as_secs_f64() < within {
             let due = start + Duration::from_secs_f64(number / self.rate);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             number += 1.0;
