@@ -36,6 +36,8 @@ pub struct MeshFacts {
     pub registry_only: bool,
     /// How traffic is treated where no object says otherwise.
     pub traffic: MeshTraffic,
+    /// Namespaces in which a pod that nobody knows yet must not start uncaptured; sorted.
+    pub enrolled_namespaces: Vec<String>,
 }
 
 /// Defaults for traffic, from the mesh config. On the wire this is JSON in `heddle.v1.Mesh.traffic`.

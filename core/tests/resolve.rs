@@ -72,6 +72,7 @@ fn mesh(registry_only: bool) -> MeshFacts {
         cluster_ranges: ranges.iter().map(|text| Cidr::parse(text).unwrap()).collect(),
         registry_only,
         traffic: Default::default(),
+        enrolled_namespaces: Vec::new(),
     }
 }
 

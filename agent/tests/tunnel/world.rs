@@ -195,6 +195,7 @@ impl World {
             cluster_ranges: vec![Cidr::parse("10.0.0.0/8").unwrap()],
             registry_only: false,
             traffic: Default::default(),
+            enrolled_namespaces: Vec::new(),
         });
         store.put_workload(plain_workload("client", &[CLIENT, "127.0.0.1"]));
         store.put_workload(plain_workload("server", &[SERVER]));

@@ -258,6 +258,7 @@ impl Index {
             trust_bundle: settings.trust_bundle,
             registry_only: config.registry_only,
             traffic: traffic.map(json).unwrap_or_default(),
+            ..Mesh::default()
         };
         self.output.put_mesh(Resource::of(&mesh));
     }

@@ -24,8 +24,14 @@ pub(super) fn decode(mesh: Mesh) -> Result<Change, String> {
         cluster_ranges,
         registry_only: mesh.registry_only,
         traffic: traffic(&mesh.traffic)?,
+        enrolled_namespaces: sorted(mesh.enrolled_namespaces),
     };
     Ok(Change::Mesh(facts, roots(&mesh.trust_bundle)?))
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names
 }
 
 fn traffic(json: &[u8]) -> Result<MeshTraffic, String> {
