@@ -25,14 +25,26 @@ impl Profile {
     }
 }
 
-/// Builds `heddle`, `heddle-controller`, `heddle-agent` and the eBPF object inside the agent.
+/// Builds `heddle`, `heddle-controller`, `heddle-agent` with the eBPF object inside, and `heddle-cni`.
 pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
-    build_packages(profile, &PRODUCTS)
+    let folder = build_packages(profile, &PRODUCTS)?;
+    build_plugin(profile)?;
+    Ok(folder)
+}
+
+/// The CNI plugin: linked statically, because it runs on the node, whatever C library that has.
+fn build_plugin(profile: Profile) -> Result {
+    let mut command = cargo();
+    command.args(["rustc", "--package", "heddle-cni", "--bin", "heddle-cni"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    process::run(command.args(["--", "-C", "target-feature=+crt-static"]))
 }
 
 /// The same, with the programs that tests and demo drive.
 pub(crate) fn build_with_tests(profile: Profile) -> Result<PathBuf> {
-    build_packages(profile, &[&PRODUCTS[..], &["heddle-tests"]].concat())
+    build_packages(profile, &[&PRODUCTS[..], &["heddle-cni", "heddle-tests"]].concat())
 }
 
 /// Builds an integration test and returns its binary.

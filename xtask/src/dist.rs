@@ -9,7 +9,7 @@ use crate::failure::{During, Result};
 use crate::process;
 use crate::workspace::{root, target_dir};
 
-const BINARIES: [&str; 3] = ["heddle", "heddle-controller", "heddle-agent"];
+const BINARIES: [&str; 4] = ["heddle", "heddle-controller", "heddle-agent", "heddle-cni"];
 
 /// Builds, strips, packs, and prints what is where.
 pub(crate) fn run() -> Result {

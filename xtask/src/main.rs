@@ -35,7 +35,7 @@ struct Options {
 enum Verb {
     /// Bring what the build, the tests and the demo need; the other verbs call it for what they lack
     Setup,
-    /// Build heddle, heddle-controller and heddle-agent into target/release
+    /// Build heddle, heddle-controller, heddle-agent and heddle-cni into target/release
     Build {
         /// Into target/debug, without optimization
         #[arg(long)]
@@ -94,7 +94,7 @@ fn run(verb: Verb) -> Result {
         Verb::Setup => setup::all(),
         Verb::Build { debug } => {
             let folder = binaries::build(if debug { Profile::Debug } else { Profile::Release })?;
-            println!("heddle, heddle-controller and heddle-agent are in {}", folder.display());
+            println!("heddle, heddle-controller, heddle-agent and heddle-cni are in {}", folder.display());
             Ok(())
         }
         Verb::BuildEbpf => ebpf::run(),
