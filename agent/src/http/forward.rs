@@ -46,7 +46,7 @@ pub async fn send<N: PodNetwork>(
     exchange.record().cluster = Some(route.upstream.cluster().name.clone());
     inject(exchange, &route).await?;
     let state = route.upstream.state();
-    let Some(request_budget) = state.budget.try_request() else { return Err(overflow().local) };
+    let Some(request_budget) = state.budget.try_request(Instant::now()) else { return Err(overflow().local) };
     if stage.worker.http.ready(&route.upstream).await {
         let snapshot = stage.worker.snapshot();
         if let Some(local) = stage.worker.rules.of(&stage.pod.uid, &snapshot) {
@@ -189,7 +189,7 @@ async fn tries<N: PodNetwork>(
             }
             return settle(exchange, outcome);
         }
-        retrying = route.upstream.state().budget.try_retry();
+        retrying = route.upstream.state().budget.try_retry(Instant::now());
         if retrying.is_none() {
             exchange.flag(Flags::UO);
             return settle(exchange, outcome);

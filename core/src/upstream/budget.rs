@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::upstream::model::{ConnectionPool, TrafficPolicy};
+use share::Share;
 
-/// Repetitions may be so many percent of what is under way, where nobody has said otherwise (Envoy's `retry_budget`).
-const RETRY_PERCENT: u64 = 20;
-/// And always so many.
-const RETRY_FLOOR: u32 = 3;
-/// `retries` where the share above counts instead of a number.
+mod share;
+
+/// `retries` where the share counts instead of a number.
 const BY_SHARE: u32 = u32::MAX;
 
 /// What is bounded.
@@ -31,7 +31,7 @@ impl BudgetKind {
 }
 
 /// The bounds. Istio's defaults are none (`getDefaultCircuitBreakerThresholds`); only repetitions are bounded all the
-/// same, by a share of the requests, so that retries never multiply an overload.
+/// same, by a share of the requests (`share.rs`), so that retries never multiply an overload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimits {
     /// `maxConnections`.
@@ -40,7 +40,7 @@ pub struct BudgetLimits {
     pub pending: u32,
     /// `http2MaxRequests`.
     pub requests: u32,
-    /// `maxRetries`; `None`: 20 % of what is under way, at least 3 (Envoy's `retry_budget`).
+    /// `maxRetries`; `None`: 20 % of the requests of the last ten seconds, and ten a second.
     pub retries: Option<u32>,
 }
 
@@ -80,12 +80,13 @@ pub struct Budget {
     limits: [AtomicU32; 4],
     open: [AtomicU32; 4],
     overflow: [AtomicU64; 4],
+    share: Share,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        let budget =
-            Self { limits: Default::default(), open: Default::default(), overflow: Default::default() };
+        let (limits, open, overflow) = Default::default();
+        let budget = Self { limits, open, overflow, share: Share::default() };
         budget.configure(BudgetLimits::default());
         budget
     }
@@ -101,15 +102,9 @@ impl Budget {
         }
     }
 
-    /// The bound on something as of now.
+    /// The bound on how much is open; [`u32::MAX`] where there is none, or a share counts instead.
     pub fn limit(&self, kind: BudgetKind) -> u32 {
-        let limit = self.limits[kind as usize].load(Ordering::Relaxed);
-        if kind != BudgetKind::Retries || limit != BY_SHARE {
-            return limit;
-        }
-        let under_way =
-            u64::from(self.open(BudgetKind::Requests)) + u64::from(self.open(BudgetKind::Pending));
-        u32::try_from(under_way * RETRY_PERCENT / 100).unwrap_or(u32::MAX).max(RETRY_FLOOR)
+        self.limits[kind as usize].load(Ordering::Relaxed)
     }
 
     /// How much is open.
@@ -128,12 +123,18 @@ impl Budget {
     }
 
     /// Before a request is sent; `None`: overflow, 503 `UO`.
-    pub fn try_request(self: &Arc<Self>) -> Option<BudgetGuard> {
-        self.take(BudgetKind::Requests)
+    pub fn try_request(self: &Arc<Self>, now: Instant) -> Option<BudgetGuard> {
+        let guard = self.take(BudgetKind::Requests)?;
+        self.share.request(now);
+        Some(guard)
     }
 
     /// Before a request is sent again; held until that try is over. `None`: the answer that is there stands.
-    pub fn try_retry(self: &Arc<Self>) -> Option<BudgetGuard> {
+    pub fn try_retry(self: &Arc<Self>, now: Instant) -> Option<BudgetGuard> {
+        if self.limit(BudgetKind::Retries) == BY_SHARE && !self.share.retry(now) {
+            self.overflow[BudgetKind::Retries as usize].fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
         self.take(BudgetKind::Retries)
     }
 

@@ -53,7 +53,8 @@ fn a_choice_allocates_nothing() {
             let mut request = |tried| {
                 let context = PickContext { tried, ..at_random(&mut numbers, now) };
                 let picked = balancer.pick(&context).unwrap();
-                let _guards = (picked.host.enter(), state.budget.try_request(), state.budget.try_retry());
+                let _guards =
+                    (picked.host.enter(), state.budget.try_request(now), state.budget.try_retry(now));
                 state.health.report(&picked.host, Seen::Status(200), now);
             };
             request(&[]);

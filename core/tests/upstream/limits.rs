@@ -14,16 +14,24 @@ use proptest::prelude::*;
 use crate::world::*;
 
 #[test]
-fn nothing_is_bounded_unless_written_but_repetitions_are_a_fifth_of_what_is_under_way() {
-    let budget = Arc::new(Budget::default());
-    let three: Vec<_> = (0..3).map(|_| budget.try_retry().unwrap()).collect();
-    assert!(budget.try_retry().is_none(), "three while little is under way");
-    let requests: Vec<_> = (0..50).map(|_| budget.try_request().unwrap()).collect();
-    let more: Vec<_> = (0..7).map(|_| budget.try_retry().unwrap()).collect();
-    assert!(budget.try_retry().is_none(), "ten of fifty");
-    assert_eq!(budget.counts(), BudgetCounts { open: [0, 0, 50, 10], overflow: [0, 0, 0, 2] });
-    drop((three, requests, more));
+fn nothing_is_bounded_unless_written_but_repetitions_are_a_fifth_of_the_last_seconds_and_ten_a_second() {
+    let (budget, start) = (Arc::new(Budget::default()), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let retries = |seconds: u64| (0..10_000).take_while(|_| budget.try_retry(at(seconds)).is_some()).count();
+    assert_eq!(retries(0), 100, "before anything is known");
+    assert_eq!(budget.counts(), BudgetCounts { open: [0; 4], overflow: [0, 0, 0, 1] });
+    let under_way: Vec<_> = (0..500).map(|_| budget.try_request(at(5)).unwrap()).collect();
+    assert_eq!(budget.open(BudgetKind::Requests), 500);
+    drop(under_way);
+    assert_eq!(retries(6), 100, "a fifth of 500, whatever became of them");
+    assert_eq!(retries(10), 100, "what was taken at first is ten seconds ago");
+    assert_eq!(retries(14), 0);
+    assert_eq!(retries(15), 0, "and so are the requests");
+    assert_eq!(retries(16), 0, "100 of the last ten seconds");
+    assert_eq!(retries(20), 100);
     assert!(budget.is_idle());
+    // However long nobody came.
+    assert_eq!(retries(100_000), 100);
 }
 
 #[test]
@@ -56,10 +64,16 @@ proptest! {
     fn budgets_never_go_negative_nor_beyond(steps in prop::collection::vec((0..4_usize, any::<bool>()), 0..200), limit in 1..8_u32) {
         let budget = Arc::new(Budget::default());
         budget.configure(BudgetLimits { connections: limit, pending: limit, requests: limit, retries: Some(limit) });
+        let now = Instant::now();
         let mut held: [Vec<BudgetGuard>; 4] = Default::default();
         for (kind, take) in steps {
             if take {
-                let taken = [Budget::try_connection, Budget::try_pending, Budget::try_request, Budget::try_retry][kind](&budget);
+                let taken = match kind {
+                    0 => budget.try_connection(),
+                    1 => budget.try_pending(),
+                    2 => budget.try_request(now),
+                    _ => budget.try_retry(now),
+                };
                 prop_assert_eq!(taken.is_some(), held[kind].len() < limit as usize);
                 held[kind].extend(taken);
             } else {
@@ -83,7 +97,7 @@ fn budgets_hold_between_threads() {
                 for step in 0..20_000_u64 {
                     match (step.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ seed) >> 62 {
                         0 => drop(held.pop()),
-                        _ => held.extend(budget.try_request()),
+                        _ => held.extend(budget.try_request(Instant::now())),
                     }
                     assert!(budget.open(BudgetKind::Requests) <= 8);
                 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use heddle_tests::mesh::Mesh;
 use heddle_tests::suite::{self, Case};
 use serde_json::Value;
@@ -41,17 +41,21 @@ fn under_load(mesh: &Mesh, seconds: u32, change: impl FnOnce() -> Result<()>) ->
     })
 }
 
-fn lossless(tally: &Value) -> Result<()> {
+fn lossless(mesh: &Mesh, tally: &Value) -> Result<()> {
     let statuses = tally["statuses"].as_object().map_or(0, serde_json::Map::len);
     let fine = tally["failed"] == 0 && tally["statuses"]["200"].is_u64() && statuses == 1;
-    ensure!(
-        fine,
-        "statuses {}, {} without an answer: {}",
+    if fine {
+        return Ok(());
+    }
+    let mut lines = mesh.access_log("node-1", "\" 50")?;
+    lines.extend(mesh.access_log("node-2", "\" 50")?);
+    bail!(
+        "statuses {}, {} without an answer: {}\n{}",
         tally["statuses"],
         tally["failed"],
-        tally["errors"]
-    );
-    Ok(())
+        tally["errors"],
+        lines.join("\n")
+    )
 }
 
 fn rollouts(mesh: &Mesh) -> Result<()> {
@@ -66,7 +70,7 @@ fn rollouts(mesh: &Mesh) -> Result<()> {
             }
             Ok(())
         })?;
-        lossless(&tally).map_err(|error| anyhow!("round {round}: {error}"))?;
+        lossless(mesh, &tally).map_err(|error| anyhow!("round {round}: {error}"))?;
         let pods = tally["pods"].as_object().map_or(0, serde_json::Map::len);
         ensure!(pods >= 15, "the load met {pods} pods only");
     }
@@ -81,5 +85,5 @@ fn scaling(mesh: &Mesh) -> Result<()> {
         }
         Ok(())
     })?;
-    lossless(&tally)
+    lossless(mesh, &tally)
 }
