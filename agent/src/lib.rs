@@ -3,7 +3,8 @@
 //! ```text
 //!              controller ── delta xDS, certificates ──► control ── watch<Arc<Snapshot>> ──┬────────────┐
 //!                                                          │                               ▼            ▼
-//! pods of the node ──► pod ──► datapath (eBPF, in-pod listeners) ── PodListeners ──────► traffic ◄── identity
+//! CNI plugin ──► cni ──► records ─┐
+//! pods of the node ──► node ──► pod ──► datapath (eBPF, in-pod listeners) ── PodListeners ──────► traffic ◄── identity
 //!                                                          │                               │            (certificates)
 //!                                                        admin ◄── telemetry ◄─────────────┘
 //! ```
@@ -11,10 +12,12 @@
 //! `control`, `identity` and `admin` share one runtime; each worker of `traffic` has its own (STYLE 32).
 
 pub mod admin;
+pub mod cni;
 pub mod control;
 pub mod datapath;
 pub mod http;
 pub mod identity;
+pub mod node;
 pub mod options;
 pub mod pod;
 pub mod process;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use heddle_agent::admin::LogLevel;
 use heddle_agent::options::Options;
-use heddle_agent::{process, run};
+use heddle_agent::{node, process, run};
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
@@ -25,12 +25,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let prepared = process::check(&options.cgroup).and_then(|()| process::harden());
-    if let Err(error) = prepared {
-        eprintln!("heddle-agent: {error}");
-        return ExitCode::FAILURE;
-    }
-    match run::run(&options, log_level) {
+    let node = match prepare(&options) {
+        Ok(node) => node,
+        Err(error) => {
+            eprintln!("heddle-agent: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run::run(&options, node, log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the agent stops");
@@ -38,4 +40,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Before there are threads: they would keep what they were started with.
+fn prepare(options: &Options) -> Result<node::Detected, Box<dyn std::error::Error>> {
+    process::require_root()?;
+    let node = options.detect()?;
+    process::check(&node.cgroup)?;
+    process::harden()?;
+    Ok(node)
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::node::{self, Detected, NodeError, Places, Proc};
+
 /// One per node: captures the traffic of the node's enrolled pods and carries it over mutual TLS.
 ///
 /// Every flag can also be set by the environment variable that its help names. stdout is the access log, stderr the log.
@@ -33,36 +35,60 @@ pub struct Options {
     pub token_file: PathBuf,
 
     /// Directory in which the kubelet (or the CNI plugin) keeps one JSON record per pod of this node.
-    #[arg(long, env = "HEDDLE_AGENT_PODS_DIR", value_name = "DIR")]
+    #[arg(long, env = "HEDDLE_AGENT_PODS_DIR", value_name = "DIR", default_value = "/run/heddle/pods")]
     pub pods_dir: PathBuf,
 
     /// Directory in which the agent leaves one file per captured pod; pod start waits for it.
-    #[arg(long, env = "HEDDLE_AGENT_CAPTURED_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "HEDDLE_AGENT_CAPTURED_DIR",
+        value_name = "DIR",
+        default_value = "/run/heddle/captured"
+    )]
     pub captured_dir: PathBuf,
 
-    /// Directory for pinned eBPF objects. A bpffs is mounted there if it is not one.
-    #[arg(long, env = "HEDDLE_AGENT_BPFFS", value_name = "DIR")]
+    /// Directory for pinned eBPF objects. A bpffs is mounted there if it is not one. auto: /run/heddle/bpf of the node.
+    #[arg(long, env = "HEDDLE_AGENT_BPFFS", value_name = "DIR", default_value = "auto")]
     pub bpffs: PathBuf,
 
-    /// cgroup v2 directory to attach to: an ancestor of every pod of this node, and of this process.
-    #[arg(long, env = "HEDDLE_AGENT_CGROUP", value_name = "PATH")]
+    /// cgroup v2 directory to attach to: an ancestor of every pod of this node, and of this process. auto: the root of the node's.
+    #[arg(long, env = "HEDDLE_AGENT_CGROUP", value_name = "PATH", default_value = "auto")]
     pub cgroup: PathBuf,
 
     /// The kubelet's own cgroup v2 directory: its probes, and nothing else of the node, reach STRICT pods without a tunnel.
-    #[arg(long, env = "HEDDLE_AGENT_PROBER_CGROUP", value_name = "PATH")]
+    /// auto: found by its process, and again when it restarts; a kubelet that shares the root's is given one.
+    #[arg(long, env = "HEDDLE_AGENT_PROBER_CGROUP", value_name = "PATH", default_value = "auto")]
     pub prober_cgroup: PathBuf,
 
     /// Directory for the last configuration, from which a restarted agent serves while the controller is away.
-    #[arg(long, env = "HEDDLE_AGENT_STATE_DIR", value_name = "DIR")]
+    #[arg(long, env = "HEDDLE_AGENT_STATE_DIR", value_name = "DIR", default_value = "/run/heddle/state")]
     pub state_dir: PathBuf,
 
     /// Directory for unexpired private keys. A tmpfs is mounted there if it is not one, so that they never reach a disk.
-    #[arg(long, env = "HEDDLE_AGENT_KEYS_DIR", value_name = "DIR")]
+    #[arg(long, env = "HEDDLE_AGENT_KEYS_DIR", value_name = "DIR", default_value = "/run/heddle/keys")]
     pub keys_dir: PathBuf,
 
     /// Unix socket for `heddle status`, `config`, `drops` and `bpf`; mode 0600.
-    #[arg(long, env = "HEDDLE_AGENT_ADMIN_SOCKET", value_name = "PATH")]
+    #[arg(
+        long,
+        env = "HEDDLE_AGENT_ADMIN_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/heddle/agent.sock"
+    )]
     pub admin_socket: PathBuf,
+
+    /// Unix socket at which the CNI plugin tells of pods before they start; mode 0600. Without it pods come from --pods-dir alone;
+    /// with it, enrolled pods that run without a record are found by their processes.
+    #[arg(long, env = "HEDDLE_AGENT_CNI_SOCKET", value_name = "PATH")]
+    pub cni_socket: Option<PathBuf>,
+
+    /// Directory for what the CNI plugin reads while no agent runs.
+    #[arg(long, env = "HEDDLE_AGENT_CNI_DIR", value_name = "DIR", default_value = "/run/heddle/cni")]
+    pub cni_dir: PathBuf,
+
+    /// A proc file system that shows the node's processes: in a pod, /proc with hostPID.
+    #[arg(long, env = "HEDDLE_AGENT_PROC", value_name = "DIR", default_value = "/proc")]
+    pub proc: PathBuf,
 
     /// Traffic threads. Default: one per two cores, at least one.
     #[arg(long, env = "HEDDLE_AGENT_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -103,6 +129,22 @@ impl Options {
     pub fn worker_count(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         self.workers.map_or((cores / 2).max(1), usize::from)
+    }
+
+    /// Where the node has what the agent needs; finds out what says `auto`, and where the node's paths are for the CNI plugin's.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn detect(&self) -> Result<Detected, NodeError> {
+        let places = Places {
+            cgroup: self.cgroup.clone(),
+            bpffs: self.bpffs.clone(),
+            prober: self.prober_cgroup.clone(),
+        };
+        if !places.any_auto() && self.cni_socket.is_none() {
+            return Ok(places.as_given());
+        }
+        node::detect(&Proc::at(&self.proc), &self.node, &places)
     }
 }
 

@@ -46,60 +46,80 @@ pub fn harden() -> Result<(), ProcessError> {
     limit().map_err(|error| ProcessError::System("RLIMIT_NOFILE", error))
 }
 
+/// Refuses to be anybody but root.
+///
+/// # Errors
+/// It is somebody else.
+pub fn require_root() -> Result<(), ProcessError> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(ProcessError::NotRoot) }
+}
+
 /// Looks for what the agent cannot do without.
 ///
 /// # Errors
 /// The first thing that is missing.
 pub fn check(cgroup: &Path) -> Result<(), ProcessError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(ProcessError::NotRoot);
-    }
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err(ProcessError::NoBtf);
     }
     if !statfs(cgroup).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC) {
         return Err(ProcessError::NoCgroup2(cgroup.to_owned()));
     }
+    match own_cgroup_below(cgroup) {
+        Some(_) => Ok(()),
+        None => Err(ProcessError::OtherCgroup(cgroup.to_owned(), own_cgroup())),
+    }
+}
+
+/// This process' cgroup, as its cgroup namespace shows it.
+fn own_cgroup() -> String {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = membership.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let contained = cgroup2_mounts(&mounts).any(|(root, point)| contains((root, point), cgroup, own));
-    if contained { Ok(()) } else { Err(ProcessError::OtherCgroup(cgroup.to_owned(), own.to_owned())) }
+    membership.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned()
 }
 
-/// (root, mount point) of every cgroup v2 mount. Source: proc(5), mountinfo.
-fn cgroup2_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str)> {
-    mountinfo.lines().filter_map(|line| {
-        let (fields, rest) = line.split_once(" - ")?;
-        let mut fields = fields.split(' ').skip(3);
-        let pair = (fields.next()?, fields.next()?);
-        rest.starts_with("cgroup2 ").then_some(pair)
-    })
+/// The folder of this process' cgroup, if it is at or below this one.
+pub fn own_cgroup_below(folder: &Path) -> Option<PathBuf> {
+    cgroup_below(folder, &own_cgroup(), std::process::id())
 }
 
-/// Whether the cgroup `own`, as /proc shows it, is `attached` or below. A path that leaves the cgroup namespace
-/// ("/../…") is below nothing that can be seen from here.
-fn contains((root, point): (&str, &str), attached: &Path, own: &str) -> bool {
-    let Ok(below) = attached.strip_prefix(point) else { return false };
-    let attached = Path::new(root).join(below);
-    !own.contains("..") && Path::new(own).starts_with(attached)
+/// The folder of a process' cgroup, of which `/proc/PID/cgroup` says the path, if it is at or below this one. Names prove nothing,
+/// where a cgroup namespace or a mount shows a part of the tree as the whole of it; the list of a folder's processes does.
+pub fn cgroup_below(folder: &Path, path: &str, pid: u32) -> Option<PathBuf> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !["", ".."].contains(part)).collect();
+    let pid = pid.to_string();
+    let lists = |at: &PathBuf| {
+        let processes = fs::read_to_string(at.join("cgroup.procs")).unwrap_or_default();
+        processes.lines().any(|line| line == pid)
+    };
+    let mut ends = (0..=parts.len())
+        .map(|skipped| parts[skipped..].iter().fold(folder.to_owned(), |at, part| at.join(part)));
+    ends.find(lists)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
-    fn an_attach_point_contains_its_descendants_only() {
-        let info = "31 24 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
-                    32 24 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu";
-        let mounts: Vec<_> = cgroup2_mounts(info).collect();
-        assert_eq!(mounts, [("/", "/sys/fs/cgroup/unified")]);
-        let node = Path::new("/sys/fs/cgroup/unified/heddle-x/node-1");
-        assert!(contains(mounts[0], node, "/heddle-x/node-1/agent"));
-        assert!(!contains(mounts[0], node, "/heddle-x/node-10/agent"));
-        assert!(!contains(mounts[0], node, "/../node-1"));
-        assert!(!contains(mounts[0], Path::new("/sys/fs/cgroup/cpu"), "/"));
-        assert!(contains(("/pod", "/cg"), Path::new("/cg"), "/pod/agent"));
+    fn a_folder_contains_the_processes_that_it_and_those_below_list() {
+        let root = tempfile::tempdir().unwrap();
+        let (node, agent) = (root.path().join("x/node-1"), root.path().join("x/node-1/agent"));
+        fs::create_dir_all(&agent).unwrap();
+        for (folder, processes) in [(root.path(), "1\n"), (&node, "12\n"), (&agent, "7\n123\n")] {
+            fs::write(folder.join("cgroup.procs"), processes).unwrap();
+        }
+        let below = |folder: &Path, path, pid| cgroup_below(folder, path, pid);
+        // The whole tree, a part that is mounted as if it were the whole, and a path as seen from below it.
+        assert_eq!(below(root.path(), "/x/node-1/agent", 123), Some(agent.clone()));
+        assert_eq!(below(&node, "/x/node-1/agent", 123), Some(agent.clone()));
+        assert_eq!(below(&agent, "/x/node-1/agent", 7), Some(agent.clone()));
+        assert_eq!(below(root.path(), "/../x/node-1/agent", 7), Some(agent));
+        assert_eq!(below(root.path(), "/", 1), Some(root.path().to_owned()));
+        for (folder, path, pid) in
+            [(&node, "/x/node-2/agent", 99), (&node, "/", 1), (&node, "/x/node-1/agent", 12_345)]
+        {
+            assert_eq!(below(folder, path, pid), None, "{path} {pid}");
+        }
     }
 }

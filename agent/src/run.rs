@@ -11,10 +11,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, LogLevel, ServeError, Sources};
+use crate::cni;
 use crate::control::{self, ConnectError, Control, ControlOptions, Controller, Publications};
 use crate::datapath::enrolment;
-use crate::datapath::{Applied, Datapath, DatapathError, DatapathOptions, EnrolmentOptions};
+use crate::datapath::{Applied, Captured, Datapath, DatapathError, DatapathOptions, EnrolmentOptions};
 use crate::identity::{Identities, KeyStore, KeysError, Renewal, RenewalOptions, WallClock};
+use crate::node::{self, Detected, NodeRoots, Proc};
 use crate::options::Options;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::GATHER;
@@ -41,6 +43,9 @@ pub enum RunError {
     /// An address or socket for people and scrapers.
     #[error("cannot serve {0}")]
     Serve(#[from] ServeError),
+    /// The CNI plugin's socket.
+    #[error("--cni-socket: {0}")]
+    Plugin(#[from] cni::SocketError),
     /// A part of the agent ended, which it never should.
     #[error("{0} ended")]
     Ended(&'static str),
@@ -55,12 +60,12 @@ type Tasks = JoinSet<Result<(), RunError>>;
 ///
 /// # Errors
 /// Why it cannot start, or cannot go on.
-pub fn run(options: &Options, log_level: LogLevel) -> Result<(), RunError> {
+pub fn run(options: &Options, node: Detected, log_level: LogLevel) -> Result<(), RunError> {
     let keys = KeyStore::open(&options.keys_dir)?;
     let datapath = Datapath::open(&DatapathOptions {
-        bpffs: options.bpffs.clone(),
-        cgroup: options.cgroup.clone(),
-        prober_cgroup: Some(options.prober_cgroup.clone()),
+        bpffs: node.bpffs.clone(),
+        cgroup: node.cgroup.clone(),
+        prober_cgroup: node.prober.clone(),
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -79,8 +84,14 @@ pub fn run(options: &Options, log_level: LogLevel) -> Result<(), RunError> {
     let renewal = Renewal::new(renewal, Arc::clone(&identities))?;
     let registry = prometheus::Registry::new();
     let traffic = start_traffic(options, &datapath, &publications, &identities, &registry)?;
-    let pods =
-        EnrolmentOptions { pods_dir: options.pods_dir.clone(), captured_dir: options.captured_dir.clone() };
+    let pods = EnrolmentOptions {
+        pods_dir: options.pods_dir.clone(),
+        captured_dir: options.captured_dir.clone(),
+        running: options.cni_socket.as_ref().map(|_| Proc::at(&options.proc)),
+        roots: node.roots.clone(),
+    };
+    // Before the first pod is touched: two agents on one node would undo each other's work.
+    let plugin = options.cni_socket.as_deref().map(cni::listen).transpose()?;
     let enrolment = enrolment::spawn(&datapath, pods, publications.snapshots.clone(), traffic.commands())?;
     let sources = Arc::new(Sources {
         node: options.node.clone(),
@@ -100,6 +111,17 @@ pub fn run(options: &Options, log_level: LogLevel) -> Result<(), RunError> {
     let (mut owners, mut servers) = (Tasks::new(), Tasks::new());
     start((&mut owners, &mut servers), (control, renewal), &sources, &stop);
     serve(&mut servers, options, &sources);
+    if let Some(prober) = node.follow {
+        let keep = node::keep(prober, datapath);
+        servers.spawn(async move {
+            keep.await;
+            Err(RunError::Ended("the kubelet's cgroup"))
+        });
+    }
+    if let Some(listening) = plugin {
+        let captured = enrolment.captured.clone();
+        serve_plugin(&mut servers, options, (listening, node.roots, captured), &sources)?;
+    }
     runtime.block_on(async {
         let ended = tokio::select! {
             ended = until_drained(options.drain, &sources) => ended,
@@ -175,6 +197,35 @@ fn serve(tasks: &mut Tasks, options: &Options, sources: &Arc<Sources>) {
     tasks.spawn(async move { Ok(admin::serve_socket(&socket, for_socket).await?) });
     tasks.spawn(async move { Ok(admin::serve_metrics(metrics, for_metrics).await?) });
     tasks.spawn(async move { Ok(admin::serve_ready(ready, for_ready).await?) });
+}
+
+/// The CNI plugin's socket, and what it reads while there is none.
+fn serve_plugin(
+    tasks: &mut Tasks,
+    options: &Options,
+    (listening, roots, captured): (cni::Listening, NodeRoots, watch::Receiver<Arc<Captured>>),
+    sources: &Sources,
+) -> Result<(), RunError> {
+    let records = cni::Records::new(&options.pods_dir);
+    let metrics = cni::Metrics::new(&sources.registry).map_err(std::io::Error::other)?;
+    let snapshots = sources.publications.snapshots.clone();
+    let views = cni::Views {
+        snapshots: snapshots.clone(),
+        status: sources.publications.status.clone(),
+        captured,
+        applied: sources.applied.clone(),
+    };
+    let keep = cni::keep(options.cni_dir.clone(), records.clone(), roots.clone(), snapshots, metrics.clone());
+    let server = cni::Server { views, records, roots, metrics };
+    tasks.spawn(async move {
+        server.serve(listening).await;
+        Err(RunError::Ended("the CNI socket"))
+    });
+    tasks.spawn(async move {
+        keep.await;
+        Err(RunError::Ended("the CNI plugin's list"))
+    });
+    Ok(())
 }
 
 /// Waits for a signal, then for connections to finish. A second signal ends that.

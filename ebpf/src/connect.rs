@@ -8,7 +8,7 @@ use heddle_abi::{
 };
 
 use crate::count::Refused;
-use crate::maps::{AGENT_SOCKETS, PODS, PROBER_CGROUP, SHOWN_PEERS};
+use crate::maps::{AGENT_SOCKETS, PODS, PROBER, SHOWN_PEERS};
 use crate::settled::{Unsettled, settled};
 use crate::words::words;
 
@@ -108,7 +108,7 @@ pub(crate) fn is_agents(ctx: &SockAddrContext) -> bool {
 /// A socket of the kubelet's own processes is marked, so that its SYN is published.
 #[inline(always)]
 fn mark_probe(ctx: &SockAddrContext) {
-    let prober = PROBER_CGROUP.load();
+    let prober = PROBER.get(0).copied().unwrap_or(0);
     // SAFETY: a helper without arguments.
     if prober == 0 || unsafe { bpf_get_current_cgroup_id() } != prober {
         return;

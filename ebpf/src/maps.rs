@@ -1,16 +1,15 @@
 //! The maps; names fit bpftool's 15 characters, and their keys and values carry BTF.
 
-use aya_ebpf::Global;
-use aya_ebpf::btf_maps::{HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, SkStorage, SockHash};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, SkStorage, SockHash};
 use aya_ebpf::macros::btf_map;
 use heddle_abi::{
     AgentSocket, DropKey, Endpoint, GuardEntry, ListenerKey, PodEntry, PortEntry, PortKey, Reason, ShownPeer,
     SocketKey, Tuple, TupleEntry,
 };
 
-/// cgroup of the kubelet's own processes; 0: none. Set at load.
-#[unsafe(no_mangle)]
-pub static PROBER_CGROUP: Global<u64> = Global::new(0);
+/// At 0: cgroup of the kubelet's own processes; 0: none. Another one after a restart of the kubelet.
+#[btf_map]
+pub static PROBER: Array<u64, 1> = Array::new();
 
 /// Enrolled pods by the cookie of their network namespace; read by [`crate::settled`].
 #[btf_map]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::endpoint::{address, of_family};
 use super::kernel::Kernel;
 use super::{PodListeners, WorkerCommand, destroy, earlier, listeners, modes, netns};
+use crate::node::NodeRoots;
 use crate::pod::{NetnsCookie, Pod};
 
 /// How long a worker may leave an order unread.
@@ -33,6 +34,7 @@ pub(super) struct Capture {
     pub(super) kernel: Arc<Kernel>,
     pub(super) workers: Vec<mpsc::Sender<WorkerCommand>>,
     pub(super) captured_dir: PathBuf,
+    pub(super) roots: NodeRoots,
 }
 
 impl Capture {
@@ -54,17 +56,17 @@ impl Capture {
         let brought = self.bring_in(pod, generation).await;
         modes::write(maps, pod, policy, Egress::Captured).map_err(guard)?;
         brought?;
-        destroy_older(pod, None, policy);
+        self.destroy_older(pod, None, policy);
         self.answer(&pod.uid, Some(generation)).map_err(|error| format!("captured file: {error}"))
     }
 
     async fn bring_in(&self, pod: &Arc<Pod>, generation: Generation) -> Result<(), String> {
         let text = |error: &dyn std::error::Error| super::error::chain(error);
         self.kernel.attach_guard(pod.host_ifindex).map_err(|error| text(&error))?;
-        listeners::refuse_strangers(pod)?;
+        listeners::refuse_strangers(pod, self.kernel.own_cgroup)?;
         for (sysctl, value) in SYSCTLS {
             let path = format!("/proc/sys/net/ipv4/{sysctl}");
-            if let Err(error) = netns::set_sysctl(pod.netns.as_fd(), &path, value) {
+            if let Err(error) = self.set_sysctl(pod, Path::new(&path), value) {
                 tracing::debug!(pod = %pod, %error, sysctl, "stays as it is");
             }
         }
@@ -77,7 +79,7 @@ impl Capture {
         self.kernel.attach_lookup(pod).map_err(|error| text(&error))?;
         self.capture(pod, generation).map_err(|error| format!("capture: {error}"))?;
         // Who bound a port before the bind programs knew the pod, and listens by now.
-        listeners::refuse_strangers(pod)?;
+        listeners::refuse_strangers(pod, self.kernel.own_cgroup)?;
         let dialling = earlier::publish(&self.kernel.maps, pod);
         tracing::debug!(pod = %pod, ?dialling, "connects from before");
         dialling.map(drop).map_err(|error| format!("connects from before: {error}"))
@@ -97,7 +99,7 @@ impl Capture {
         self.kernel.attach_guard(pod.host_ifindex).map_err(|error| text(&error))?;
         self.kernel.attach_lookup(pod).map_err(|error| text(&error))?;
         self.capture(pod, generation).map_err(|error| format!("capture: {error}"))?;
-        destroy_older(pod, Some(old), policy);
+        self.destroy_older(pod, Some(old), policy);
         self.answer(&pod.uid, Some(generation)).map_err(|error| format!("captured file: {error}"))
     }
 
@@ -137,6 +139,18 @@ impl Capture {
         Ok(())
     }
 
+    /// A container's own /proc/sys is read-only; the node's is not, and shows the namespace that the caller is in.
+    fn set_sysctl(&self, pod: &Pod, path: &Path, value: &str) -> io::Result<()> {
+        let mut done = Ok(());
+        for path in self.roots.candidates(path) {
+            done = netns::set_sysctl(pod.netns.as_fd(), &path, value);
+            if !done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem) {
+                break;
+            }
+        }
+        done
+    }
+
     async fn serve(&self, sets: Vec<PodListeners>) -> Result<(), String> {
         for (worker, set) in self.workers.iter().zip(sets) {
             order(worker, WorkerCommand::Serve(set)).await?;
@@ -170,17 +184,17 @@ impl Capture {
         std::fs::write(&temporary, format!("{{\"generation\":{generation}}}\n"))?;
         std::fs::rename(temporary, path)
     }
-}
 
-/// Under STRICT, plaintext connections from before end.
-fn destroy_older(pod: &Pod, old: Option<&MtlsPolicy>, policy: &MtlsPolicy) {
-    if !modes::tightens(old, policy) {
-        return;
-    }
-    match destroy::plaintext(pod, |port| policy.mode(port) == MtlsMode::Strict) {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(pod = %pod, count, "plaintext connections destroyed"),
-        Err(error) => tracing::warn!(pod = %pod, %error, "plaintext connections from before may go on"),
+    /// Under STRICT, plaintext connections from before end.
+    fn destroy_older(&self, pod: &Pod, old: Option<&MtlsPolicy>, policy: &MtlsPolicy) {
+        if !modes::tightens(old, policy) {
+            return;
+        }
+        match destroy::plaintext(pod, self.kernel.own_cgroup, |port| policy.mode(port) == MtlsMode::Strict) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(pod = %pod, count, "plaintext connections destroyed"),
+            Err(error) => tracing::warn!(pod = %pod, %error, "plaintext connections from before may go on"),
+        }
     }
 }
 

@@ -17,8 +17,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::capture::Capture;
 use super::records::{self, Record};
+use super::running::Running;
 use super::{Datapath, WorkerCommand, sweep};
-use crate::pod::Pod;
+use crate::cni::ENDED;
+use crate::node::{NodeRoots, Proc};
+use crate::pod::{NetnsCookie, Pod};
 
 /// Level, not edge: whatever a notification missed is found again this soon.
 const RESCAN: Duration = Duration::from_secs(5);
@@ -26,13 +29,20 @@ const RESCAN: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Where pods come from and are answered to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EnrolmentOptions {
     /// One local pod record per pod of the node, `<uid>.json`.
     pub pods_dir: PathBuf,
     /// `<uid>` appears here when the pod is captured.
     pub captured_dir: PathBuf,
+    /// Where to look for enrolled pods that run without a record; nowhere by default.
+    pub running: Option<Proc>,
+    /// Where paths of the node are.
+    pub roots: NodeRoots,
 }
+
+/// The network namespace in which each pod is captured.
+pub type Captured = HashMap<PodUid, NetnsCookie>;
 
 /// What the kernel has been brought to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +61,8 @@ pub struct Applied {
 pub struct EnrolmentHandle {
     /// Answers each generation once the kernel is there.
     pub applied: watch::Receiver<Applied>,
+    /// Which pods are captured now, and where: a pod may come again with its UID in another namespace.
+    pub captured: watch::Receiver<Arc<Captured>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -75,16 +87,24 @@ pub fn spawn(
 ) -> io::Result<EnrolmentHandle> {
     std::fs::create_dir_all(&options.pods_dir)?;
     std::fs::create_dir_all(&options.captured_dir)?;
-    let capture = Capture { kernel: datapath.kernel.clone(), workers, captured_dir: options.captured_dir };
+    let EnrolmentOptions { pods_dir, captured_dir, running, roots } = options;
+    let capture = Capture { kernel: datapath.kernel.clone(), workers, captured_dir, roots };
     let (publish, applied) = watch::channel(Applied::default());
+    let (tell, captured) = watch::channel(Arc::default());
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut enrolment =
-        Enrolment { capture, pods_dir: options.pods_dir, pods: HashMap::new(), failing: HashMap::new() };
+    let mut enrolment = Enrolment {
+        capture,
+        pods_dir,
+        running: running.map(Running::new),
+        pods: HashMap::new(),
+        failing: HashMap::new(),
+        tell,
+    };
     let thread = thread::Builder::new()
         .name("enrolment".to_owned())
         .spawn(move || runtime.block_on(enrolment.run(snapshots, publish, stopped)))?;
-    Ok(EnrolmentHandle { applied, stop: Some(stop), thread: Some(thread) })
+    Ok(EnrolmentHandle { applied, captured, stop: Some(stop), thread: Some(thread) })
 }
 
 /// A pod that is in.
@@ -92,6 +112,8 @@ pub fn spawn(
 struct Enrolled {
     pod: Arc<Pod>,
     record: Record,
+    /// The record was found in /proc: there is no file of it.
+    running: bool,
     policy: MtlsPolicy,
 }
 
@@ -99,6 +121,8 @@ struct Enrolled {
 struct Enrolment {
     capture: Capture,
     pods_dir: PathBuf,
+    running: Option<Running>,
+    tell: watch::Sender<Arc<Captured>>,
     pods: HashMap<PodUid, Enrolled>,
     /// Half-way in: closed, until a later pass brings them in or releases them.
     failing: HashMap<PodUid, Arc<Pod>>,
@@ -117,10 +141,11 @@ impl Enrolment {
             let snapshot = snapshots.borrow_and_update().clone();
             let mut again = RESCAN;
             if snapshot.generation().0 > 0 {
-                let applied = self.reconcile(&snapshot).await;
-                if !applied.failed.is_empty() {
+                let (applied, late) = self.reconcile(&snapshot).await;
+                if late || !applied.failed.is_empty() {
                     again = RETRY;
                 }
+                self.tell_captured();
                 publish.send_if_modified(|old| std::mem::replace(old, applied.clone()) != applied);
             }
             tokio::select! {
@@ -132,19 +157,22 @@ impl Enrolment {
         }
     }
 
-    /// One pass: releases first, so that an address or an interface that changed hands is free.
-    async fn reconcile(&mut self, snapshot: &Snapshot) -> Applied {
+    /// One pass: releases first, so that an address or an interface that changed hands is free. True: /proc is to be looked
+    /// at again soon.
+    async fn reconcile(&mut self, snapshot: &Snapshot) -> (Applied, bool) {
         let mut failed = Vec::new();
-        let (records, unreadable) = match records::read_all(&self.pods_dir) {
+        let (mut records, unreadable) = match records::read_all(&self.pods_dir) {
             Ok(read) => read,
             Err(error) => {
                 let reason = format!("{}: {error}", self.pods_dir.display());
                 failed.extend(self.pods.keys().map(|uid| (uid.clone(), reason.clone())));
-                return Applied { generation: snapshot.generation(), enrolled: self.pods.len(), failed };
+                let enrolled = self.pods.len();
+                return (Applied { generation: snapshot.generation(), enrolled, failed }, false);
             }
         };
         // A record that cannot be read says nothing: its pod stays as it is, in or out.
         failed.extend(unreadable);
+        let late = self.find_running(snapshot, &mut records, &mut failed);
         let desired: HashMap<&PodUid, (&Record, &LocalWorkload)> = snapshot
             .locals()
             .filter(|local| local.enrolled)
@@ -157,10 +185,55 @@ impl Enrolment {
                 failed.push(((*uid).clone(), reason));
             }
         }
-        if failed.is_empty() {
+        if failed.is_empty() && !late {
             self.sweep(&desired);
         }
-        Applied { generation: snapshot.generation(), enrolled: self.pods.len(), failed }
+        (Applied { generation: snapshot.generation(), enrolled: self.pods.len(), failed }, late)
+    }
+
+    /// Adds records of enrolled pods that run without one: those found before, and those to be found now.
+    fn find_running(
+        &mut self,
+        snapshot: &Snapshot,
+        records: &mut HashMap<PodUid, Record>,
+        failed: &mut Vec<(PodUid, String)>,
+    ) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        for (uid, held) in self.pods.iter().filter(|(_, held)| held.running) {
+            let ended = ended(&self.pods_dir, uid);
+            if !ended && !records.contains_key(uid) {
+                records.insert(uid.clone(), held.record.clone());
+            }
+        }
+        let unreadable: Vec<PodUid> = failed.iter().map(|(uid, _)| uid.clone()).collect();
+        let missing = |local: &&LocalWorkload| {
+            let uid = &local.pod_uid;
+            local.enrolled
+                && !records.contains_key(uid)
+                && !unreadable.contains(uid)
+                && !ended(&self.pods_dir, uid)
+        };
+        let wanted: Vec<&LocalWorkload> = snapshot.locals().map(|local| &**local).filter(missing).collect();
+        let Some(found) = running.find(&wanted, snapshot) else { return true };
+        for (uid, record) in found {
+            match record {
+                Ok(record) => drop(records.insert(uid, record)),
+                Err(reason) => failed.push((uid, reason)),
+            }
+        }
+        false
+    }
+
+    /// After every pass, for whoever waits for a pod.
+    fn tell_captured(&self) {
+        let now: Captured = self.pods.iter().map(|(uid, held)| (uid.clone(), held.pod.cookie)).collect();
+        self.tell.send_if_modified(|old| {
+            let changed = **old != now;
+            if changed {
+                *old = Arc::new(now);
+            }
+            changed
+        });
     }
 
     /// Only after a pass without a failure: what an earlier agent left may be all that closes a pod that failed now.
@@ -225,12 +298,14 @@ impl Enrolment {
             held.policy = local.mtls.clone();
             return Ok(());
         }
-        let pod = Arc::new(record.open()?);
+        let pod = Arc::new(record.open(local, &self.capture.roots)?);
         self.failing.insert(pod.uid.clone(), pod.clone());
         self.capture.enrol(&pod, &local.mtls, generation).await?;
         self.failing.remove(&pod.uid);
         tracing::info!(pod = %pod, addresses = ?pod.addresses, "captured");
-        let enrolled = Enrolled { pod: pod.clone(), record: record.clone(), policy: local.mtls.clone() };
+        let running = self.running.is_some() && !self.pods_dir.join(format!("{}.json", pod.uid)).exists();
+        let enrolled =
+            Enrolled { pod: pod.clone(), record: record.clone(), running, policy: local.mtls.clone() };
         self.pods.insert(pod.uid.clone(), enrolled);
         Ok(())
     }
@@ -247,6 +322,11 @@ impl Enrolment {
             }
         }
     }
+}
+
+/// Whether a DEL has ended the pod's last attachment.
+fn ended(folder: &Path, uid: &PodUid) -> bool {
+    folder.join(format!("{uid}.{ENDED}")).exists()
 }
 
 /// Wakes the loop when a record comes or goes. Without it the rescan does, later.

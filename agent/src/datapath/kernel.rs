@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use aya::programs::{Program, ProgramError};
@@ -50,6 +50,12 @@ impl Datapath {
         Sockets { original: maps.orig_dst.clone(), marks: maps.agent_sockets.clone() }
     }
 
+    /// The kubelet's cgroup is this one from now on.
+    pub fn set_prober(&self, cgroup: &Path) -> Result<(), DatapathError> {
+        let id = Cgroup::id_of(cgroup)?;
+        self.kernel.maps.prober.put(&0, &id).map_err(doing("map PROBER"))
+    }
+
     /// What `/bpf`, `/drops` and `/metrics` show.
     pub fn inspector(&self) -> Inspector {
         Inspector::new(self.kernel.clone())
@@ -76,6 +82,8 @@ pub(super) struct Kernel {
     pub(super) pins: Pins,
     pub(super) maps: Maps,
     pub(super) programs: Vec<ProgramView>,
+    /// Id of the agent's own cgroup.
+    pub(super) own_cgroup: u64,
     lookup: OwnedFd,
     to_pod: OwnedFd,
     from_pod: OwnedFd,
@@ -90,9 +98,12 @@ impl Kernel {
         features::require()?;
         let bytes = object::bytes().ok_or(DatapathError::NoObject)?;
         let cgroup = Cgroup::around_us(&options.cgroup)?;
-        let prober = options.prober_cgroup.as_deref().map(Cgroup::open).transpose()?;
+        let prober = options.prober_cgroup.as_deref().map(Cgroup::id_of).transpose()?;
         let pins = Pins::prepare(&options.bpffs)?;
-        let mut object = load(bytes, &pins, prober.map_or(0, |cgroup| cgroup.id))?;
+        let mut object = load(bytes, &pins)?;
+        let maps = Maps::open(&pins.maps())?;
+        // Before the programs run: what an earlier agent left may be another's by now.
+        maps.prober.put(&0, &prober.unwrap_or(0)).map_err(doing("map PROBER"))?;
         for (name, pin, kind) in AT_CGROUP {
             let program = program_fd(&mut object, name)?;
             let target = Target::Cgroup(cgroup.folder.as_fd(), cgroup.id);
@@ -100,7 +111,8 @@ impl Kernel {
                 .map_err(doing(format!("attach {name}")))?;
         }
         Ok(Self {
-            maps: Maps::open(&pins.maps())?,
+            own_cgroup: cgroup.own,
+            maps,
             programs: ProgramView::all(&object),
             lookup: program_fd(&mut object, "heddle_lookup")?,
             to_pod: program_fd(&mut object, "heddle_to_pod")?,
@@ -169,13 +181,12 @@ pub(super) fn lookup_pin(cookie: NetnsCookie) -> String {
     format!("lookup-{cookie}")
 }
 
-fn load(bytes: &[u8], pins: &Pins, prober: u64) -> Result<Ebpf, DatapathError> {
+fn load(bytes: &[u8], pins: &Pins) -> Result<Ebpf, DatapathError> {
     let refused = |program: &str, error: &dyn std::error::Error| DatapathError::Program {
         program: program.to_owned(),
         reason: chain(error),
     };
     let mut loader = EbpfLoader::new();
-    loader.override_global("PROBER_CGROUP", &prober, true);
     for name in maps::NAMES {
         loader.map_pin_path(name, pins.maps().join(name));
     }

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::diag::{self, StateFlags};
 use super::table::Table;
-use super::{OUTBOUND_PORT, PLAINTEXT_PORT, PodListeners, TUNNEL_PORT, cgroup, netns};
+use super::{OUTBOUND_PORT, PLAINTEXT_PORT, PodListeners, TUNNEL_PORT, netns};
 use crate::pod::Pod;
 
 /// Connections that wait to be accepted; beyond it SYNs wait in the client.
@@ -26,14 +26,13 @@ pub(super) fn open(pod: &Arc<Pod>, workers: usize, marks: &Marks) -> io::Result<
 
 /// An application that listens on one of the agent's ports shares what comes there, or takes it. At loopback addresses
 /// nothing of the agent's does.
-pub(super) fn refuse_strangers(pod: &Pod) -> Result<(), String> {
+pub(super) fn refuse_strangers(pod: &Pod, own_cgroup: u64) -> Result<(), String> {
     let listening = netns::inside(pod.netns.as_fd(), || diag::sockets(StateFlags::LISTEN))
         .and_then(|listening| listening)
         .map_err(|error| format!("listeners of the pod: {error}"))?;
-    let agents = cgroup::own_id();
     let stranger = listening.iter().find(|socket| {
         let id = &socket.header.socket_id;
-        let agents = agents.is_some() && diag::owner(socket) == agents;
+        let agents = diag::owner(socket) == Some(own_cgroup);
         AGENT_PORTS.contains(&id.source_port) && !id.source_address.to_canonical().is_loopback() && !agents
     });
     let Some(stranger) = stranger else { return Ok(()) };

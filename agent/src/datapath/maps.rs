@@ -24,6 +24,7 @@ pub(super) const NAMES: &[&str] = &[
     "UDP_FLOWS",
     "COUNTERS",
     "POD_DROPS",
+    "PROBER",
 ];
 
 /// Open maps.
@@ -41,6 +42,8 @@ pub(super) struct Maps {
     pub(super) udp_flows: Table<Tuple, u64>,
     pub(super) counters: Table<u32, u64>,
     pub(super) pod_drops: Table<DropKey, u64>,
+    /// At 0: the kubelet's cgroup.
+    pub(super) prober: Table<u32, u64>,
 }
 
 impl Maps {
@@ -58,6 +61,7 @@ impl Maps {
             udp_flows: table(folder, "UDP_FLOWS")?,
             counters: table(folder, "COUNTERS")?,
             pod_drops: table(folder, "POD_DROPS")?,
+            prober: table(folder, "PROBER")?,
         })
     }
 }

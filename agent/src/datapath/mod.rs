@@ -15,6 +15,7 @@ pub mod error;
 pub mod features;
 pub mod inspect;
 pub mod kernel;
+pub mod place;
 pub mod sockets;
 
 mod attach;
@@ -34,6 +35,7 @@ mod netlink;
 mod netns;
 mod object;
 mod records;
+mod running;
 mod sweep;
 mod table;
 #[cfg(test)]
@@ -42,7 +44,7 @@ mod veth;
 
 pub use crate::traffic::command::{PodListeners, WorkerCommand};
 pub use crate::traffic::network::Purpose;
-pub use enrolment::{Applied, EnrolmentHandle, EnrolmentOptions};
+pub use enrolment::{Applied, Captured, EnrolmentHandle, EnrolmentOptions};
 pub use error::DatapathError;
 pub use heddle_abi::{OUTBOUND_PORT, PLAINTEXT_PORT, TUNNEL_PORT};
 pub use kernel::{Datapath, DatapathOptions};

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Socket, Type};
@@ -97,7 +98,7 @@ fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
 }
 
 /// Sets a sysctl of the namespace, where it has it.
-pub(super) fn set_sysctl(netns: BorrowedFd<'_>, path: &str, value: &str) -> io::Result<()> {
+pub(super) fn set_sysctl(netns: BorrowedFd<'_>, path: &Path, value: &str) -> io::Result<()> {
     match inside(netns, || std::fs::write(path, value))? {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

@@ -1,17 +1,19 @@
 //! Local pod records: one JSON file per pod of the node, written before any of its containers start.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heddle_core::names::PodUid;
+use heddle_core::workload::LocalWorkload;
 use serde::Deserialize;
 
-use super::{netns, veth};
+use super::{place, veth};
+use crate::node::NodeRoots;
 use crate::pod::Pod;
 
 /// One record, as the kubelet of the sandbox or the CNI plugin writes it.
@@ -21,42 +23,38 @@ pub(super) struct Record {
     pub(super) uid: String,
     pub(super) namespace: String,
     pub(super) name: String,
+    /// What the controller says counts; a CNI plugin is not told.
+    #[serde(default)]
     pub(super) service_account: String,
     pub(super) ips: Vec<IpAddr>,
     pub(super) netns: PathBuf,
     pub(super) host_ifindex: u32,
+    /// The namespace that was meant, where the path may come to be another one's.
+    #[serde(default)]
+    pub(super) netns_cookie: Option<u64>,
 }
 
 impl Record {
     /// The pod that this describes, once its namespace confirms it.
-    pub(super) fn open(&self) -> Result<Pod, String> {
-        let path = self.netns.display();
-        let netns: OwnedFd =
-            File::open(&self.netns).map_err(|error| format!("network namespace {path}: {error}"))?.into();
-        let cookie = netns::cookie(netns.as_fd()).map_err(|error| format!("{path}: {error}"))?;
-        if netns::own_cookie().is_ok_and(|own| own == cookie) {
-            return Err(format!("{path} is the node's own network namespace"));
+    pub(super) fn open(&self, local: &LocalWorkload, roots: &NodeRoots) -> Result<Pod, String> {
+        let (netns, cookie) = place::open(&roots.find(&self.netns), &self.ips)?;
+        if self.netns_cookie.is_some_and(|meant| meant != cookie.0) {
+            return Err(format!(
+                "{} is another network namespace than its record means",
+                self.netns.display()
+            ));
         }
-        let found =
-            netns::addresses(netns.as_fd()).map_err(|error| format!("addresses of {path}: {error}"))?;
-        if self.ips.is_empty() {
-            return Err("its record names no address".to_owned());
-        }
-        if let Some(absent) = self.ips.iter().find(|ip| !found.contains(ip)) {
-            return Err(format!("its address {absent} is not in {path}"));
-        }
-        let pod = Pod {
+        veth::confirm(self.host_ifindex, netns.as_fd(), &self.ips)?;
+        Ok(Pod {
             uid: PodUid::new(self.uid.as_str()),
             namespace: Arc::from(self.namespace.as_str()),
             name: Arc::from(self.name.as_str()),
-            service_account: Arc::from(self.service_account.as_str()),
+            service_account: Arc::from(local.identity.service_account()),
             addresses: self.ips.clone().into_boxed_slice(),
             cookie,
             netns,
             host_ifindex: self.host_ifindex,
-        };
-        veth::confirm(&pod)?;
-        Ok(pod)
+        })
     }
 }
 

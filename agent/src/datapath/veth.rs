@@ -3,46 +3,78 @@
 //! Only the host's side is asked: what is inside its namespace, a pod with CAP_NET_ADMIN may have made.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::NLM_F_REQUEST;
 use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::net::if_::if_nameindex;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 
 use super::{netlink, netns};
-use crate::pod::Pod;
 
-/// Refuses a pod whose record names an interface that is not its veth's other end.
-pub(super) fn confirm(pod: &Pod) -> Result<(), String> {
-    let index = pod.host_ifindex;
+/// Refuses an interface that is not the other end of the veth that has a pod's addresses in its namespace.
+pub(super) fn confirm(index: u32, netns: BorrowedFd<'_>, addresses: &[IpAddr]) -> Result<(), String> {
     let wrong = |what: &str| format!("interface {index} of its record {what}");
     let failed = |error: io::Error| wrong(&format!("cannot be checked: {error}"));
     let Some(link) = link(index).map_err(failed)? else { return Err(wrong("does not exist")) };
-    let attributes = &link.attributes;
-    let is_veth = |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Veth));
-    let is_veth = attributes
-        .iter()
-        .any(|each| matches!(each, LinkAttribute::LinkInfo(infos) if infos.iter().any(is_veth)));
-    if !is_veth {
-        return Err(wrong("is not a veth"));
-    }
-    let peer = attributes.iter().find_map(|each| match each {
-        LinkAttribute::Link(peer) => Some(*peer),
-        _ => None,
-    });
-    let leads_to = attributes.iter().find_map(|each| match each {
-        LinkAttribute::LinkNetNsId(id) => Some(*id),
-        _ => None,
-    });
-    if leads_to.is_none() || leads_to != number_of(pod.netns.as_fd()).map_err(failed)? {
+    let Some(end) = End::of(&link) else { return Err(wrong("is not a veth")) };
+    if end.leads_to.is_none() || end.leads_to != number_of(netns).map_err(failed)? {
         return Err(wrong("does not lead to its network namespace"));
     }
-    let named = netns::interfaces_with(pod.netns.as_fd(), &pod.addresses).map_err(failed)?;
-    match peer.filter(|peer| named.contains(peer)) {
+    let named = netns::interfaces_with(netns, addresses).map_err(failed)?;
+    match end.peer.filter(|peer| named.contains(peer)) {
         Some(_) => Ok(()),
         None => Err(wrong("leads to an interface of the pod that has none of its addresses")),
+    }
+}
+
+/// Index and name of the node's end of the veth that has these addresses in that namespace.
+pub(super) fn host_side(netns: BorrowedFd<'_>, addresses: &[IpAddr]) -> Result<(u32, String), String> {
+    let failed = |error: io::Error| format!("interfaces of the node: {error}");
+    let interfaces = if_nameindex().map_err(|error| failed(error.into()))?;
+    let mut ends = Vec::new();
+    for interface in &interfaces {
+        // One that went meanwhile was not it.
+        let end = link(interface.index()).map_err(failed)?.as_ref().and_then(End::of);
+        ends.extend(end.map(|end| (interface, end)));
+    }
+    let (number, named) =
+        (number_of(netns).map_err(failed)?, netns::interfaces_with(netns, addresses).map_err(failed)?);
+    let is_its = |end: &End| {
+        end.leads_to.is_some() && end.leads_to == number && end.peer.is_some_and(|peer| named.contains(&peer))
+    };
+    let found = ends.iter().find(|(_, end)| is_its(end));
+    let absent = "no veth of this node leads to the pod's addresses: Heddle captures pods behind a veth only";
+    found
+        .map(|(interface, _)| (interface.index(), interface.name().to_string_lossy().into_owned()))
+        .ok_or_else(|| absent.to_owned())
+}
+
+/// Where the node's end of a veth leads.
+struct End {
+    /// Index of the other end, in its own namespace.
+    peer: Option<u32>,
+    /// That namespace, as the node's numbers it.
+    leads_to: Option<i32>,
+}
+
+impl End {
+    /// None: it is no veth.
+    fn of(link: &LinkMessage) -> Option<Self> {
+        let is_veth = |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Veth));
+        let (mut veth, mut end) = (false, Self { peer: None, leads_to: None });
+        for each in &link.attributes {
+            match each {
+                LinkAttribute::LinkInfo(infos) => veth |= infos.iter().any(is_veth),
+                LinkAttribute::Link(peer) => end.peer = Some(*peer),
+                LinkAttribute::LinkNetNsId(id) => end.leads_to = Some(*id),
+                _ => {}
+            }
+        }
+        veth.then_some(end)
     }
 }
 

@@ -14,6 +14,7 @@ use heddle_agent::datapath::{
     Applied, Datapath, DatapathOptions, EnrolmentHandle, EnrolmentOptions, PodListeners, WorkerCommand,
     enrolment,
 };
+use heddle_agent::node::Proc;
 use heddle_core::identity::Identity;
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
 use heddle_core::names::{Generation, PodUid, WorkloadUid};
@@ -35,9 +36,11 @@ pub(crate) struct Lab {
     pub(crate) agent: Option<Agent>,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) cgroup: PathBuf,
+    /// Agents look for pods that run without a record.
+    pub(crate) finds_running: bool,
+    pub(crate) store: Store,
+    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
     home: PathBuf,
-    store: Store,
-    snapshots: watch::Sender<Arc<Snapshot>>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -54,6 +57,15 @@ pub(crate) struct Site {
     pub(crate) netns: OwnedFd,
     pub(crate) v4: IpAddr,
     pub(crate) v6: IpAddr,
+    pub(crate) veth: String,
+    pub(crate) ifindex: u32,
+}
+
+impl Site {
+    /// Of its network namespace, for as long as this lives.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.netns.as_raw_fd())
+    }
 }
 
 impl Lab {
@@ -73,11 +85,25 @@ impl Lab {
         join(&cgroup.join("agent"));
         let (snapshots, _) = watch::channel(Arc::new(Snapshot::default()));
         let folder = tempfile::tempdir().unwrap();
-        Self { agent: None, folder, cgroup, home, store: Store::default(), snapshots, _turn: turn }
+        let store = Store::default();
+        Self { agent: None, folder, cgroup, finds_running: false, store, snapshots, home, _turn: turn }
     }
 
     /// A pod of the node; `number` is in its addresses. It has a record, and is in no mesh yet.
     pub(crate) fn pod(&self, number: u8) -> Site {
+        let site = self.site(number);
+        let record = serde_json::json!({
+            "uid": site.uid.as_str(), "namespace": "test", "name": format!("pod-{number}"), "serviceAccount": "default",
+            "node": "node-1", "ips": [site.v4, site.v6], "netns": site.path(), "hostIfindex": site.ifindex,
+            "hostInterface": site.veth,
+        });
+        fs::create_dir_all(self.folder.path().join("pods")).unwrap();
+        fs::write(self.folder.path().join(format!("pods/{}.json", site.uid)), record.to_string()).unwrap();
+        site
+    }
+
+    /// The same without a record.
+    pub(crate) fn site(&self, number: u8) -> Site {
         let netns: OwnedFd = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             without_dad();
@@ -106,14 +132,8 @@ impl Lab {
         ip(&format!("route add {v4}/32 dev {veth}"));
         ip(&format!("-6 route add {v6}/128 dev {veth}"));
         let ifindex = nix::net::if_::if_nametoindex(veth.as_str()).unwrap();
-        let uid = PodUid::new(format!("uid-{number}"));
-        let record = serde_json::json!({
-            "uid": uid.as_str(), "namespace": "test", "name": format!("pod-{number}"), "serviceAccount": "default",
-            "node": "node-1", "ips": [v4, v6], "netns": path, "hostIfindex": ifindex, "hostInterface": veth,
-        });
-        fs::create_dir_all(self.folder.path().join("pods")).unwrap();
-        fs::write(self.folder.path().join(format!("pods/{uid}.json")), record.to_string()).unwrap();
-        Site { uid, netns, v4: v4.into(), v6: v6.into() }
+        let uid = PodUid::new(format!("00000000-0000-4000-8000-{number:012}"));
+        Site { uid, netns, v4: v4.into(), v6: v6.into(), veth, ifindex }
     }
 
     /// An agent starts: on what the last one left.
@@ -128,6 +148,8 @@ impl Lab {
         let folders = EnrolmentOptions {
             pods_dir: self.folder.path().join("pods"),
             captured_dir: self.folder.path().join("captured"),
+            running: self.finds_running.then(Proc::default),
+            ..EnrolmentOptions::default()
         };
         let handle = enrolment::spawn(&datapath, folders, self.snapshots.subscribe(), vec![sender]).unwrap();
         self.agent = Some(Agent { datapath, handle, orders });
