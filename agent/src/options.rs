@@ -144,7 +144,11 @@ impl Options {
         if !places.any_auto() && self.cni_socket.is_none() {
             return Ok(places.as_given());
         }
-        node::detect(&Proc::at(&self.proc), &self.node, &places)
+        match node::detect(&Proc::at(&self.proc), &self.node, &places) {
+            // Whoever says everything needs no kubelet beside the agent.
+            Err(NodeError::NoNode) if !places.any_auto() => Ok(places.as_given()),
+            detected => detected,
+        }
     }
 }
 

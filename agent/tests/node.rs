@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use heddle_agent::node::{Kubelet, Prober, Proc};
+use heddle_cni::invocation::Environment;
+use heddle_cni::plugin::{self, Output};
 
 const SOON: Duration = Duration::from_secs(60);
 const UID: &str = "6a1f6d0e-6f2b-4a56-9d1f-3b6a0f0f7c11";
@@ -206,6 +208,32 @@ fn an_agent_in_a_container_finds_its_nodes_cgroup_bpffs_and_kubelet_by_itself() 
     assert_eq!(folders.count(), 1, "pins");
     let cgroup = |pid: u32| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     assert!(cgroup(pid).contains("/heddle-kubelet-node-7"), "{}", cgroup(pid));
+    // It has no controller: what is excluded starts, and nothing else.
+    let ask = |command: &str, namespace: &str| {
+        let args = format!("K8S_POD_NAMESPACE={namespace};K8S_POD_NAME=p;K8S_POD_UID={UID}");
+        let netns = format!("/proc/{pid}/ns/net");
+        let variables = [
+            ("CNI_COMMAND", command),
+            ("CNI_CONTAINERID", "c"),
+            ("CNI_NETNS", &netns),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_ARGS", &args),
+        ];
+        let environment =
+            Environment::new(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let config = serde_json::json!({
+            "cniVersion": "1.1.0", "name": "net", "socket": at("cni/cni.sock"), "namespacesFile": at("cni/namespaces.json"),
+            "prevResult": {"ips": []},
+        });
+        plugin::run(&environment, config.to_string().as_bytes())
+    };
+    assert_eq!(ask("STATUS", "any"), Output::Nothing, "else the node would take no controller");
+    assert!(matches!(ask("ADD", "kube-system"), Output::Result(_)));
+    let Output::Error(error) = ask("ADD", "shop") else { panic!("an ADD without a configuration") };
+    assert!(
+        error["code"] == 11 && error["details"].as_str().unwrap().contains("no configuration yet"),
+        "{error}"
+    );
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(agent.0.id().try_into().unwrap()),
         nix::sys::signal::Signal::SIGTERM,

@@ -225,7 +225,7 @@ fn wrong_variable(name: &str, value: &str) -> CniError {
 }
 
 /// The specification's names: `^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }

@@ -1,5 +1,7 @@
 //! The commands of the specification: what to print, from what was asked and what the agent says.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::ask::{AskError, ask};
@@ -8,6 +10,9 @@ use crate::error::{CniError, Code};
 use crate::invocation::{Config, Environment};
 use crate::protocol::{Answer, Attachment, Key, Request};
 use crate::{result, version};
+
+/// For an answer that the agent has at once.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What goes to standard output; the exit code is 0 only without an error.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,9 +136,14 @@ fn check(environment: &Environment, config: &Config) -> Result<Output, CniError>
     }
 }
 
+/// What needs no waiting for a capture, or is wanted by a pod that ends, must not hold the runtime up.
+fn soon(config: &Config) -> Duration {
+    config.timeout().min(SOON)
+}
+
 /// Never an error: the agent finds out by itself that a namespace is gone, and a pod must be able to end.
 fn delete(key: Key, config: &Config) -> Output {
-    if let Err(error) = ask(&config.socket, &Request::Del(key), config.timeout()) {
+    if let Err(error) = ask(&config.socket, &Request::Del(key), soon(config)) {
         eprintln!("heddle-cni: {error}; it will find the pod gone");
     }
     Output::Nothing
@@ -149,7 +159,7 @@ fn collect(config: &Config) -> Result<Output, CniError> {
         ifname: valid.ifname.clone(),
     };
     let valid = valid.iter().map(key).collect();
-    match ask(&config.socket, &Request::Gc { valid }, config.timeout()) {
+    match ask(&config.socket, &Request::Gc { valid }, soon(config)) {
         Ok(Answer::Error(error)) => Err(error),
         // What is away holds nothing that is in the way.
         Ok(Answer::Ok) | Err(AskError::Away(_)) => Ok(Output::Nothing),
@@ -161,7 +171,7 @@ fn collect(config: &Config) -> Result<Output, CniError> {
 fn status(config: &Config) -> Result<Output, CniError> {
     let unavailable =
         |details: String| CniError::new(Code::UNAVAILABLE, "heddle-agent is not ready", details);
-    match ask(&config.socket, &Request::Status, config.timeout()) {
+    match ask(&config.socket, &Request::Status, soon(config)) {
         Ok(Answer::Ok) => Ok(Output::Nothing),
         Ok(Answer::Error(error)) => Err(error),
         Err(error @ AskError::Away(_)) => match Enrolled::read(&config.namespaces_file) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_cni::error::{CniError, Code};
+use heddle_cni::invocation::is_name;
 use heddle_cni::protocol::{Answer, Attachment, Key, MAX_LINE, Request};
 use heddle_core::names::PodUid;
 use heddle_core::snapshot::Snapshot;
@@ -151,6 +152,14 @@ impl Server {
     }
 
     async fn add(&self, pod: &Attachment, written: &mut Option<bool>) -> Result<(), CniError> {
+        if !is_name(&pod.uid) {
+            // It becomes the name of a file.
+            return Err(CniError::new(
+                Code::REFUSED,
+                "the pod cannot be captured",
+                format!("its UID is '{}'", pod.uid),
+            ));
+        }
         let local = self.word(pod).await?;
         let enrolled = local.as_ref().is_some_and(|local| local.enrolled);
         let place = match self.place(pod).await {
