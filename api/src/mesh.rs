@@ -196,10 +196,19 @@ impl MeshConfig {
     }
 }
 
-/// Whether this object is the mesh configuration.
+/// Namespace and name of the ConfigMaps that may hold the mesh configuration: of two that are there, the first counts.
+pub const PLACES: [(&str, &str); 2] = [(NAMESPACE, NAME), ("istio-system", "istio")];
+
+/// Whether this object is a mesh configuration: ours, or Istio's, which counts where there is none of ours.
 pub fn is_mesh_config(object: &Object) -> bool {
-    let namespace = object.namespace.as_deref() == Some(NAMESPACE);
-    object.kind.kind == "ConfigMap" && namespace && object.name == NAME
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    object.kind.kind == "ConfigMap" && PLACES.contains(&(namespace, &object.name))
+}
+
+/// The mesh configuration that counts.
+pub fn of<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Option<&'a Object> {
+    let configs = objects.into_iter().filter(|object| is_mesh_config(object));
+    configs.min_by_key(|object| PLACES.iter().position(|(_, name)| *name == object.name))
 }
 
 /// What is wrong with the mesh configuration, if the object is that.

@@ -197,6 +197,11 @@ impl Double {
         std::mem::take(&mut self.shared.world().faults).len()
     }
 
+    /// Faults that did not happen yet.
+    pub fn pending_faults(&self) -> usize {
+        self.shared.world().faults.len()
+    }
+
     /// Ends every connection, and takes no new ones until it is up again.
     pub fn down(&self, down: bool) {
         self.shared.down.send_replace(down);

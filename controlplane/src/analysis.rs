@@ -1,11 +1,10 @@
 //! Conditions across objects, for their status: what `heddle analyze` says, looked for beside everything else.
 //!
-//! A thread of its own reads the directory anew some time after it changed, and takes at most a tenth of a core.
+//! A thread of its own looks at all objects anew some time after one changed, and takes at most a tenth of a core.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use heddle_api::analyze;
@@ -13,7 +12,8 @@ use heddle_api::diagnostic::Problem;
 use heddle_api::object::Object;
 use tokio::sync::mpsc;
 
-use crate::registry::{ObjectId, directory};
+use crate::registry::ObjectId;
+use crate::registry::shelf::Shelf;
 
 /// Many changes are looked at together.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -35,10 +35,10 @@ impl Analyst {
     ///
     /// # Errors
     /// There can be no more threads.
-    pub fn spawn(root: PathBuf) -> io::Result<Self> {
+    pub fn spawn(shelf: Shelf) -> io::Result<Self> {
         let (wake, woken) = std_mpsc::sync_channel(1);
         let (found, findings) = mpsc::channel(1);
-        std::thread::Builder::new().name("analysis".to_owned()).spawn(move || run(&root, &woken, &found))?;
+        std::thread::Builder::new().name("analysis".to_owned()).spawn(move || run(&shelf, &woken, &found))?;
         Ok(Self { wake, findings })
     }
 
@@ -54,13 +54,13 @@ impl Analyst {
     }
 }
 
-fn run(root: &Path, woken: &std_mpsc::Receiver<()>, found: &mpsc::Sender<Findings>) {
+fn run(shelf: &Shelf, woken: &std_mpsc::Receiver<()>, found: &mpsc::Sender<Findings>) {
     let mut last = Findings::new();
     while woken.recv().is_ok() {
         std::thread::sleep(SETTLE);
         while woken.try_recv().is_ok() {}
         let begun = Instant::now();
-        let now = findings(&directory::objects(root));
+        let now = findings(&shelf.all());
         if now != last {
             last.clone_from(&now);
             if found.blocking_send(now).is_err() {
@@ -71,12 +71,12 @@ fn run(root: &Path, woken: &std_mpsc::Receiver<()>, found: &mpsc::Sender<Finding
     }
 }
 
-fn findings(objects: &[Object]) -> Findings {
-    let all: Vec<&Object> = objects.iter().collect();
+fn findings(objects: &[(ObjectId, Arc<Object>)]) -> Findings {
+    let all: Vec<&Object> = objects.iter().map(|(_, object)| &**object).collect();
     let mut findings = Findings::new();
     for found in analyze::analyze(&all) {
-        if let Some(object) = objects.get(found.object) {
-            findings.entry(ObjectId::of(object)).or_default().push(found.problem);
+        if let Some((id, _)) = objects.get(found.object) {
+            findings.entry(id.clone()).or_default().push(found.problem);
         }
     }
     findings

@@ -22,11 +22,15 @@ use crate::auth::Tokens;
 use crate::ca::limit::Limiter;
 use crate::ca::root::{self, Root};
 use crate::ca::{service::Authority, serving};
-use crate::engine::{Channels, Engine};
+use crate::engine::{Channels, Engine, Verdicts};
 use crate::index::{Index, Settings};
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{self, Options};
+use crate::registry::cluster::{self, Cluster};
 use crate::registry::directory::Directory;
+use crate::registry::holdings::Holdings;
+use crate::registry::shelf::Shelf;
+use crate::registry::{Batch, Registry};
 use crate::xds::agents::Agents;
 use crate::xds::service::Discovery;
 use crate::{listener, status};
@@ -53,6 +57,9 @@ pub enum StartError {
     /// A file, an address or a socket.
     #[error("{0}: {1}")]
     Io(String, #[source] io::Error),
+    /// The way to the API server.
+    #[error(transparent)]
+    Connect(#[from] cluster::ConnectError),
     /// Metrics.
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
@@ -81,26 +88,26 @@ impl Controller {
             publish_root(path, root.pem()).map_err(at(path.display()))?;
         }
         let metrics = Arc::new(Metrics::new()?);
-        let tokens = Arc::new(Tokens::new(options.tokens.clone()));
+        let tokens = Arc::new(Tokens::new(options.tokens.clone().unwrap_or_default()));
         let (published, latest) = watch::channel(None);
         let (agents, agents_seen) = watch::channel(Arc::new(Agents::default()));
         let (event_sender, events) = mpsc::channel(1024);
         let (batch_sender, batches) = mpsc::channel(4);
         let (verdicts, verdicts_seen) = mpsc::channel(16);
 
-        tokio::spawn(status::run(options.status_dir.clone(), verdicts_seen));
         let engine = Engine::new(Index::new(settings(&options, &root)), metrics.clone());
-        let analyst = Analyst::spawn(options.directory.clone()).map_err(at("analysis"))?;
+        let shelf = Shelf::default();
+        let holdings = Holdings::new(context(&options), shelf.clone());
+        let analyst = Analyst::spawn(shelf).map_err(at("analysis"))?;
         let channels = Channels { batches, events, published, agents, verdicts, analyst };
         tokio::spawn(engine.run(channels, stop.clone()));
-        let directory = Directory::spawn(options.directory.clone(), context(&options), batch_sender);
-        let directory = directory.map_err(at("registry"))?;
+        let registry = open(&options, holdings, (batch_sender, verdicts_seen), stop.clone()).await?;
 
         let admin = Admin {
             published: latest.clone(),
             agents: agents_seen,
             tokens: tokens.clone(),
-            directory,
+            registry,
             metrics: metrics.clone(),
         };
         if let Some(path) = &options.admin_socket {
@@ -137,7 +144,7 @@ impl Controller {
         let listen = listener.local_addr().map_err(at(options.listen))?;
         let incoming = listener::accept(listener, tls, stop.clone());
         let server = tokio::spawn(serve(incoming, discovery, authority, stop.clone()));
-        tracing::info!(%listen, metrics = %metrics_address, directory = %options.directory.display(), "serving");
+        tracing::info!(%listen, metrics = %metrics_address, registry = ?options.registry, "serving");
         Ok(Self { listen, metrics: metrics_address, stop, server })
     }
 
@@ -146,6 +153,29 @@ impl Controller {
         self.stop.cancel();
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("streams did not end in time");
+        }
+    }
+}
+
+/// Starts to read objects, and to write their status.
+async fn open(
+    options: &Options,
+    holdings: Holdings,
+    (batches, verdicts): (mpsc::Sender<Batch>, mpsc::Receiver<Verdicts>),
+    stop: CancellationToken,
+) -> Result<Registry, StartError> {
+    match options.registry {
+        options::Registry::Directory => {
+            tokio::spawn(status::run(options.status_dir.clone(), verdicts));
+            let root = options.directory.clone().unwrap_or_default();
+            let directory = Directory::spawn(root, holdings, batches).map_err(at("registry"))?;
+            Ok(Registry::Directory(directory))
+        }
+        options::Registry::Kubernetes => {
+            let client = cluster::connect(options.kubeconfig.as_deref()).await?;
+            let cluster = Cluster::spawn(&client, holdings, options.pace, batches, stop);
+            tokio::spawn(status::cluster::run(client, cluster.clone(), verdicts));
+            Ok(Registry::Cluster(cluster))
         }
     }
 }

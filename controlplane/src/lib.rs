@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! registry ──Batch──► engine ──Published──► xds::service ──► agents
-//!  (directory)         index    (watch)  └► ca::service          │
+//!  (directory, cluster) index   (watch)  └► ca::service          │
 //!     ▲                  ▲               └► admin                │
 //!     └── status ◄─verdicts─┘ └──────────── AgentEvent ◄─────────┘
 //! ```
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod options;
+pub mod rights;
 
 pub mod registry;
 

@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use heddle_controlplane::controller::Controller;
 use heddle_controlplane::options::Options;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::of_command_line();
     let Ok(filter) = EnvFilter::try_new(&options.log) else {
         eprintln!("heddle-controller: --log {:?} is not a log filter", options.log);
         return ExitCode::from(2);

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
+
+use crate::registry::cluster::Pace;
 
 /// The controller of Heddle: what agents are to do, and who workloads are.
 #[derive(Clone, Debug, Parser)]
@@ -13,9 +16,12 @@ pub struct Options {
     /// Where objects come from.
     #[arg(long, env = "HEDDLE_CONTROLLER_REGISTRY", value_enum, default_value = "directory")]
     pub registry: Registry,
-    /// Directory of manifests, JSON or YAML, read recursively and watched.
+    /// Directory of manifests, JSON or YAML, read recursively and watched. Needed with --registry directory.
     #[arg(long, env = "HEDDLE_CONTROLLER_DIRECTORY")]
-    pub directory: PathBuf,
+    pub directory: Option<PathBuf>,
+    /// Kubeconfig for --registry kubernetes; without it the pod's own account, and outside of a cluster KUBECONFIG.
+    #[arg(long, env = "HEDDLE_CONTROLLER_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
     /// Directory in which the status of objects is written.
     #[arg(long, env = "HEDDLE_CONTROLLER_STATUS_DIR")]
     pub status_dir: Option<PathBuf>,
@@ -34,9 +40,9 @@ pub struct Options {
     /// File to write the trust bundle to.
     #[arg(long, env = "HEDDLE_CONTROLLER_ROOT_OUT")]
     pub root_out: Option<PathBuf>,
-    /// Join tokens: {"<sha256 hex of a token>": "<node>"}.
+    /// Join tokens: {"<sha256 hex of a token>": "<node>"}. Needed with --registry directory.
     #[arg(long, env = "HEDDLE_CONTROLLER_TOKENS")]
-    pub tokens: PathBuf,
+    pub tokens: Option<PathBuf>,
     /// Trust domain of all identities.
     #[arg(long, env = "HEDDLE_CONTROLLER_TRUST_DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
@@ -58,6 +64,30 @@ pub struct Options {
     /// What is logged: trace, debug, info, warn, error, or a filter such as info,heddle_controlplane=debug.
     #[arg(long, env = "HEDDLE_CONTROLLER_LOG", default_value = "info")]
     pub log: String,
+    /// How soon what failed is tried again.
+    #[arg(skip)]
+    pub pace: Pace,
+}
+
+impl Options {
+    /// Reads the command line; ends the process where something is missing.
+    pub fn of_command_line() -> Self {
+        let options = Self::parse();
+        if let Some(flag) = options.missing() {
+            let message = format!("--registry directory needs {flag}");
+            Self::command().error(ErrorKind::MissingRequiredArgument, message).exit();
+        }
+        options
+    }
+
+    /// A flag without which the registry cannot be read.
+    fn missing(&self) -> Option<&'static str> {
+        match self.registry {
+            Registry::Directory if self.directory.is_none() => Some("--directory"),
+            Registry::Directory if self.tokens.is_none() => Some("--tokens"),
+            _ => None,
+        }
+    }
 }
 
 /// Where objects come from.
@@ -65,6 +95,8 @@ pub struct Options {
 pub enum Registry {
     /// A directory of manifests.
     Directory,
+    /// A Kubernetes cluster.
+    Kubernetes,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

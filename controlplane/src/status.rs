@@ -16,6 +16,7 @@ use crate::index::route::ParentVerdict;
 use crate::registry::{Judged, ObjectId, Verdict};
 
 mod body;
+pub mod cluster;
 
 /// What there is to say about an object.
 #[derive(Clone, Debug, PartialEq)]

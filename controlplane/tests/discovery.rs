@@ -141,6 +141,8 @@ async fn a_running_pod_is_tunnelled_to_only_once_its_node_has_captured_it() {
     there.settle().await;
 
     world.namespace("ns", &json!({"istio-injection": "enabled"}));
+    // Both learn first that the namespace is in the mesh: pods that nobody knows yet are to wait.
+    assert_eq!((here.mesh().await, there.mesh().await), (vec!["ns".to_owned()], vec!["ns".to_owned()]));
     let capture = here.next().await.unwrap();
     assert_eq!(capture.type_url, LOCAL_WORKLOAD);
     assert!(enrolled(&capture));
@@ -155,6 +157,7 @@ async fn a_running_pod_is_tunnelled_to_only_once_its_node_has_captured_it() {
     eventually("settled", || async { world.status().await["synced"] == true }).await;
 
     world.namespace("ns", &json!({}));
+    assert!(here.mesh().await.is_empty() && there.mesh().await.is_empty());
     let response = here.next().await.unwrap();
     assert_eq!(tunnel(&response, "/a"), Some(TunnelProtocol::None as i32), "first nobody tunnels");
     here.ack(&response).await;

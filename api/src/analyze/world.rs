@@ -72,7 +72,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn of(objects: &[&Object]) -> Self {
         let mut world = Self { hints: Cell::new(MOST_HINTS), ..Self::default() };
-        if let Some(config) = objects.iter().copied().find(|object| mesh::is_mesh_config(object)) {
+        if let Some(config) = mesh::of(objects.iter().copied()) {
             let text = config.value.pointer(&format!("/data/{}", mesh::KEY)).and_then(Value::as_str);
             let read = text.and_then(|text| MeshConfig::parse(text).0);
             world.context = read.map(|config| config.context("cluster.local")).unwrap_or_default();

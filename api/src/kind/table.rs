@@ -36,6 +36,8 @@ pub static KINDS: &[KindInfo] = &[
         &["netpol"],
         schema::<networking::NetworkPolicy>,
     ),
+    kubernetes("networking.k8s.io", "ServiceCIDR", "servicecidrs", &[], schema::<networking::ServiceCIDR>)
+        .cluster_scoped(),
     kubernetes("apps", "Deployment", "deployments", &["deploy"], schema::<apps::Deployment>),
     kubernetes("apps", "ReplicaSet", "replicasets", &["rs"], schema::<apps::ReplicaSet>),
     kubernetes("apps", "StatefulSet", "statefulsets", &["sts"], schema::<apps::StatefulSet>),

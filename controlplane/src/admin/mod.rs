@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Tokens;
 use crate::metrics::Metrics;
 use crate::published::Latest;
-use crate::registry::directory::Directory;
+use crate::registry::Registry;
 use crate::xds::agents::Agents;
 use http::Reply;
 pub use report::{AgentReport, StatusReport, TypeReport};
 
-/// How long `/status` waits for the directory to be looked at.
+/// How long `/status` waits for the source to be looked at.
 const BARRIER: Duration = Duration::from_secs(5);
 
 /// What the admin server reads.
@@ -36,7 +36,7 @@ pub struct Admin {
     /// Nodes that are expected where no Node object says so.
     pub tokens: Arc<Tokens>,
     /// Looks at the source.
-    pub directory: Directory,
+    pub registry: Registry,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -109,7 +109,7 @@ impl Admin {
         match path {
             "/status" => {
                 // What was stored before the question is part of the answer.
-                let looked = tokio::time::timeout(BARRIER, self.directory.barrier()).await;
+                let looked = tokio::time::timeout(BARRIER, self.registry.barrier()).await;
                 Reply::json(&self.status(looked == Ok(true)))
             }
             "/index" => match self.published.borrow().clone() {
@@ -131,7 +131,11 @@ impl Admin {
             "/metrics" => Reply::text(self.metrics.text()),
             "/healthz" => Reply::text("ok\n".to_owned()),
             "/readyz" if self.published.borrow().is_some() => Reply::text("ready\n".to_owned()),
-            "/readyz" => Reply::unavailable("objects are not read yet\n"),
+            "/readyz" => {
+                let waiting: String =
+                    self.registry.waiting().iter().map(|what| format!("{what}\n")).collect();
+                Reply::unavailable(&format!("objects are not read yet\n{waiting}"))
+            }
             _ => Reply::not_found(),
         }
     }

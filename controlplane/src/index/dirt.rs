@@ -30,6 +30,7 @@ impl Dirt {
     pub(super) fn mark(&mut self, world: &World, key: &Key, input: &Input) {
         match input {
             Input::Namespace(_) => {
+                self.mesh = true;
                 self.namespace(world, &key.name);
                 let services = world.within(InputKind::Service, &key.name);
                 self.services.extend(services.map(|(service, _)| service.clone()));
@@ -37,7 +38,9 @@ impl Dirt {
                 self.entries.extend(entries.map(|(entry, _)| entry.clone()));
                 self.keyed(world, &key.name, |_| true);
             }
+            Input::ServiceCidr(_) => self.mesh = true,
             Input::Node(_) => {
+                self.mesh = true;
                 let pods = world.of_kind(InputKind::Pod);
                 let there =
                     pods.filter(|(_, input)| matches!(input, Input::Pod(held) if *held.node == *key.name));

@@ -59,6 +59,8 @@ pub enum InputKind {
     ReferenceGrant,
     /// v1 Secret, of those that hold certificates.
     Secret,
+    /// networking.k8s.io/v1 ServiceCIDR.
+    ServiceCidr,
 }
 
 impl InputKind {
@@ -83,6 +85,7 @@ impl InputKind {
             Self::GrpcRoute => "GRPCRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::Secret => "Secret",
+            Self::ServiceCidr => "ServiceCIDR",
         }
     }
 }
@@ -157,6 +160,8 @@ pub enum Input {
     Entry(Arc<EntryInput>),
     /// A WorkloadEntry.
     WorkloadEntry(Arc<WorkloadEntryInput>),
+    /// Networks of services.
+    ServiceCidr(Vec<String>),
 }
 
 /// A node's place in the world.
@@ -166,6 +171,8 @@ pub struct NodeInput {
     pub region: String,
     /// `topology.kubernetes.io/zone`.
     pub zone: String,
+    /// `spec.podCIDRs`: networks of its pods.
+    pub pod_cidrs: Vec<String>,
 }
 
 /// A pod.

@@ -13,6 +13,7 @@ pub mod input;
 mod keyed;
 pub mod l7;
 mod mentions;
+mod mesh;
 pub mod naming;
 mod output;
 pub mod peer_authentication;
@@ -29,12 +30,10 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heddle_core::store::MeshTraffic;
-use heddle_proto::heddle::v1::Mesh;
-
 use claims::Claims;
 use dirt::Dirt;
 use input::{Change, Input, InputKind, Key};
+use mesh::Alone;
 pub use output::{Output, PodRecord};
 use route::ParentVerdict;
 use table::Resource;
@@ -79,6 +78,8 @@ pub struct Index {
     /// Pods (by UID) that are captured, while others do not tunnel to them: not yet, or no more.
     held: BTreeSet<Arc<str>>,
     claims: Claims,
+    /// Pods that are in the mesh by their own labels, by namespaces that are not.
+    alone: Alone,
     /// What the parents of Gateway API routes say.
     verdicts: BTreeMap<Key, Vec<ParentVerdict>>,
     /// Routes whose verdicts nobody has taken yet.
@@ -94,6 +95,7 @@ impl Index {
             world: World::default(),
             held: BTreeSet::new(),
             claims: Claims::default(),
+            alone: Alone::default(),
             verdicts: BTreeMap::new(),
             news: BTreeSet::new(),
             output: Output::default(),
@@ -167,7 +169,7 @@ impl Index {
         if dirt.policies.iter().any(|key| key.kind == InputKind::PeerAuthentication) {
             self.compute_strict();
         }
-        if dirt.mesh {
+        if self.alone.changed() || dirt.mesh {
             self.compute_mesh();
         }
         transitions
@@ -177,12 +179,14 @@ impl Index {
         let name = workload::resource_name(key, &self.settings);
         let Some(pod) = self.world.pod(key) else {
             self.output.put_address(&name, None);
+            self.alone.set(key, false);
             if let Some(gone) = self.output.remove_pod(key) {
                 self.held.remove(&gone.uid);
             }
             return None;
         };
         let wanted = self.world.enrolled(key, pod);
+        self.alone.set(key, wanted && !pod.terminal && !self.world.namespace_enrolled(&key.namespace));
         let held = self.held.contains(pod.uid.as_str());
         let view = View {
             key,
@@ -245,27 +249,6 @@ impl Index {
         let resource = any.then(|| Resource::of(&strict::static_resource()));
         self.output.put_authorization(&strict::static_name(), resource);
     }
-
-    fn compute_mesh(&mut self) {
-        let (settings, config) =
-            (self.settings.clone(), self.world.mesh_config().cloned().unwrap_or_default());
-        let traffic = Some(&config.traffic).filter(|traffic| **traffic != MeshTraffic::default());
-        let mesh = Mesh {
-            trust_domain: settings.trust_domain,
-            cluster_domain: settings.cluster_domain,
-            pod_cidrs: settings.pod_cidrs,
-            service_cidrs: settings.service_cidrs,
-            trust_bundle: settings.trust_bundle,
-            registry_only: config.registry_only,
-            traffic: traffic.map(json).unwrap_or_default(),
-            ..Mesh::default()
-        };
-        self.output.put_mesh(Resource::of(&mesh));
-    }
-}
-
-fn json(model: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(model).expect("the keys of every map of the model are texts or numbers")
 }
 
 #[cfg(test)]

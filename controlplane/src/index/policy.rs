@@ -39,7 +39,7 @@ pub(super) fn in_full(policy: &Policy) -> Option<(String, Resource)> {
 
 /// Any object about traffic, with its name.
 pub(super) fn traffic(object: &TrafficObject) -> (String, Resource) {
-    let wire = ours::TrafficObject { json: super::json(object) };
+    let wire = ours::TrafficObject { json: super::mesh::json(object) };
     (object.wire_name(), Resource::of(&wire))
 }
 

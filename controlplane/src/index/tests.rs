@@ -18,6 +18,7 @@ use super::input::*;
 use super::*;
 
 mod l7;
+mod mesh;
 mod property;
 mod strict;
 mod traffic;

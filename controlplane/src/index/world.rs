@@ -159,7 +159,7 @@ impl World {
     }
 
     /// Labels of a namespace.
-    fn namespace(&self, name: &str) -> Option<&Labels> {
+    pub(super) fn namespace(&self, name: &str) -> Option<&Labels> {
         match self.objects.get(&Key::new(InputKind::Namespace, "", name)) {
             Some(Input::Namespace(labels)) => Some(labels),
             _ => None,

@@ -33,21 +33,22 @@ pub struct Decoded {
 }
 
 /// Reads an object. Kinds of the mesh are read strictly; those of Kubernetes its API server has judged.
-pub fn decode(mut object: Object, context: &Context) -> Decoded {
+pub fn decode(object: &mut Object, context: &Context) -> Decoded {
     let mesh_api = object.kind.group.contains('.') && !object.kind.group.ends_with("k8s.io")
         || object.kind.group == GATEWAY_GROUP;
     let mut findings = Vec::new();
     if mesh_api && object.kind.served {
-        findings = manifest::check(&mut object);
+        findings = manifest::check(object);
     }
-    let parents = parents(&object).to_vec();
+    let object = &*object;
+    let parents = parents(object).to_vec();
     let errors = sentences(&findings, Severity::Error);
     let told = if errors.is_empty() {
-        read(&object, context, &findings)
+        read(object, context, &findings)
     } else {
-        Told { fallback: traffic::in_place_of(&object, context), ..Told::new(Verdict::Invalid(errors)) }
+        Told { fallback: traffic::in_place_of(object, context), ..Told::new(Verdict::Invalid(errors)) }
     };
-    let keyed = |input: Option<Input>| Some((key(&object)?, input?));
+    let keyed = |input: Option<Input>| Some((key(object)?, input?));
     let (input, fallback) = (keyed(told.input), keyed(told.fallback));
     Decoded { input, fallback, verdict: told.verdict, findings, parents }
 }
@@ -130,6 +131,7 @@ pub fn key(object: &Object) -> Option<Key> {
         ("", "ConfigMap") => InputKind::MeshConfig,
         ("", "Secret") => InputKind::Secret,
         ("discovery.k8s.io", "EndpointSlice") => InputKind::EndpointSlice,
+        ("networking.k8s.io", "ServiceCIDR") => InputKind::ServiceCidr,
         ("security.istio.io", "PeerAuthentication") => InputKind::PeerAuthentication,
         ("security.istio.io", "AuthorizationPolicy") => InputKind::AuthorizationPolicy,
         ("security.istio.io", "RequestAuthentication") => InputKind::RequestAuthentication,

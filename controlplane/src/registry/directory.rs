@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
-use heddle_api::normalised::Context;
-use heddle_api::object::Object;
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Batch;
+use super::holdings::Holdings;
 use scan::Scan;
 
 mod scan;
@@ -62,11 +61,11 @@ pub struct Directory {
 
 impl Directory {
     /// Starts to read and watch a directory on a thread of its own, which ends with the receiver of `batches`.
-    pub fn spawn(root: PathBuf, context: Context, batches: mpsc::Sender<Batch>) -> std::io::Result<Self> {
+    pub fn spawn(root: PathBuf, holdings: Holdings, batches: mpsc::Sender<Batch>) -> std::io::Result<Self> {
         let (wake, woken) = std_mpsc::sync_channel(1024);
         let directory = Self { wake: wake.clone() };
         std::thread::Builder::new().name("registry".to_owned()).spawn(move || {
-            run(Scan::new(root, context), &wake, &woken, &batches);
+            run(Scan::new(root, holdings), &wake, &woken, &batches);
         })?;
         Ok(directory)
     }
@@ -114,13 +113,6 @@ fn run(
             return;
         }
     }
-}
-
-/// Every object in a directory that is right by itself.
-pub fn objects(root: &Path) -> Vec<Object> {
-    let (mut files, mut unread) = (BTreeMap::new(), BTreeSet::new());
-    walk(root, &mut files, &mut unread);
-    files.into_iter().flat_map(|(path, stamp)| scan::good_objects(&path, stamp)).collect()
 }
 
 /// The watch is only a hint: without it the directory is walked every few seconds.

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use heddle_api::object::Object;
+use heddle_core::policy::Cidr;
 use k8s_openapi::api::core::v1::{Container, Node, Pod, PodStatus, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -21,7 +23,11 @@ pub(super) fn read(object: &Object) -> Result<Option<(Input, String)>, String> {
     let input = match (object.kind.group, object.kind.kind) {
         ("", "Namespace") => Input::Namespace(object.labels()),
         ("", "ServiceAccount") => Input::ServiceAccount,
-        ("", "Node") => Input::Node(node(&object.typed().map_err(wrong)?)),
+        ("", "Node") => Input::Node(node(&object.typed().map_err(wrong)?)?),
+        ("networking.k8s.io", "ServiceCIDR") => {
+            let cidrs = object.typed::<ServiceCIDR>().map_err(wrong)?.spec.unwrap_or_default().cidrs;
+            Input::ServiceCidr(networks("spec.cidrs", cidrs.unwrap_or_default())?)
+        }
         ("", "Pod") => Input::Pod(Box::new(pod(object, &object.typed().map_err(wrong)?)?)),
         ("", "Service") => Input::Service(service(object, object.typed::<Service>().map_err(wrong)?)?),
         ("discovery.k8s.io", "EndpointSlice") => {
@@ -39,11 +45,27 @@ pub(super) fn created(object: &Object) -> String {
     at.map(|at| format!("{:020}", at.unix_timestamp_nanos() / 1000)).unwrap_or_default()
 }
 
-fn node(node: &Node) -> NodeInput {
+fn node(node: &Node) -> Result<NodeInput, String> {
     let label = |key: &str| {
         node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default()
     };
-    NodeInput { region: label("topology.kubernetes.io/region"), zone: label("topology.kubernetes.io/zone") }
+    let spec = node.spec.clone().unwrap_or_default();
+    let mut pod_cidrs = spec.pod_cidrs.unwrap_or_default();
+    if pod_cidrs.is_empty() {
+        pod_cidrs.extend(spec.pod_cidr);
+    }
+    Ok(NodeInput {
+        region: label("topology.kubernetes.io/region"),
+        zone: label("topology.kubernetes.io/zone"),
+        pod_cidrs: networks("spec.podCIDRs", pod_cidrs)?,
+    })
+}
+
+fn networks(path: &str, texts: Vec<String>) -> Result<Vec<String>, String> {
+    match texts.iter().find(|text| Cidr::parse(text).is_none()) {
+        Some(wrong) => Err(format!("{path}: {wrong:?} is not a network such as 10.244.0.0/16")),
+        None => Ok(texts),
+    }
 }
 
 fn pod(object: &Object, pod: &Pod) -> Result<PodInput, String> {

@@ -1,8 +1,11 @@
 //! Where objects come from. A registry reads them, judges each by itself, and hands over changes.
 
+pub mod cluster;
 pub mod decode;
 pub mod directory;
+pub mod holdings;
 mod kubernetes;
+pub mod shelf;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +17,33 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::index::input::{Change, InputKind, Key};
+
+/// A running registry.
+#[derive(Clone, Debug)]
+pub enum Registry {
+    /// A directory of manifests.
+    Directory(directory::Directory),
+    /// A Kubernetes cluster.
+    Cluster(cluster::Cluster),
+}
+
+impl Registry {
+    /// Waits until what was stored when this was called is published. Of a cluster that cannot be asked: what it told is.
+    pub async fn barrier(&self) -> bool {
+        match self {
+            Self::Directory(directory) => directory.barrier().await,
+            Self::Cluster(cluster) => cluster.waiting().is_empty(),
+        }
+    }
+
+    /// What is not read yet, as far as it is known.
+    pub fn waiting(&self) -> Vec<String> {
+        match self {
+            Self::Directory(_) => Vec::new(),
+            Self::Cluster(cluster) => cluster.waiting(),
+        }
+    }
+}
 
 /// Place of any object, of a kind that the index reads or not: `<plural>.<group>`, namespace, name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,7 @@ use crate::index::route::{Finding, ParentVerdict};
 use crate::registry::{ObjectId, Verdict};
 
 /// As `spec.controllerName` of a GatewayClass would have it.
-const CONTROLLER: &str = "heddle.dev/controller";
+pub(super) const CONTROLLER: &str = "heddle.dev/controller";
 
 /// The status to write, given the one that was written before.
 pub(super) fn of(id: &ObjectId, told: &Told, old: Option<&Value>, now: &str) -> Value {

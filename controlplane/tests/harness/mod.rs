@@ -13,6 +13,7 @@ use heddle_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Nod
 use heddle_proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use heddle_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 use hyper_util::rt::TokioIo;
+use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,14 +57,15 @@ impl World {
     fn options(&self) -> Options {
         Options {
             registry: Registry::Directory,
-            directory: self.path("objects"),
+            directory: Some(self.path("objects")),
+            kubeconfig: None,
             status_dir: Some(self.path("status")),
             listen: "127.0.0.1:0".parse().unwrap(),
             metrics_address: "127.0.0.1:0".parse().unwrap(),
             admin_socket: Some(self.path("admin.sock")),
             ca_dir: self.path("ca"),
             root_out: Some(self.path("root.pem")),
-            tokens: self.path("tokens.json"),
+            tokens: Some(self.path("tokens.json")),
             trust_domain: "cluster.local".into(),
             cluster_domain: "cluster.local".into(),
             cert_ttl: Duration::from_secs(3600),
@@ -71,6 +73,7 @@ impl World {
             pod_cidrs: vec!["10.244.0.0/16".into()],
             service_cidrs: vec!["10.96.0.0/16".into()],
             log: "info".into(),
+            pace: Default::default(),
         }
     }
 
@@ -211,6 +214,15 @@ impl Agent {
     pub async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
         let message = tokio::time::timeout(Duration::from_secs(10), self.responses.message());
         message.await.expect("a response within ten seconds")?.ok_or_else(|| Status::unavailable("ended"))
+    }
+
+    /// The next response, which is of mesh-wide facts, is applied: the namespaces in it.
+    pub async fn mesh(&mut self) -> Vec<String> {
+        let response = self.next().await.unwrap();
+        assert_eq!(response.type_url, heddle_proto::type_url::MESH);
+        self.ack(&response).await;
+        let any = response.resources[0].resource.as_ref().unwrap();
+        heddle_proto::heddle::v1::Mesh::decode(any.value.as_ref()).unwrap().enrolled_namespaces
     }
 
     /// Whether nothing comes for a while.

@@ -46,7 +46,7 @@ fn any_put() -> impl Strategy<Value = Change> {
             Change::Put(key(InputKind::Namespace, at, 0), Input::Namespace(labels(text)))
         }),
         place.clone().prop_map(|(at, name)| {
-            let node = NodeInput { region: at.to_string(), zone: String::new() };
+            let node = NodeInput { region: at.to_string(), zone: String::new(), pod_cidrs: Vec::new() };
             Change::Put(key(InputKind::Node, at, name), Input::Node(node))
         }),
         (place.clone(), 0..4_usize).prop_map(|((at, name), selector)| {

@@ -5,15 +5,13 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use heddle_api::diagnostic::{Diagnostic, Problem, Severity};
+use heddle_api::diagnostic::Diagnostic;
 use heddle_api::manifest;
-use heddle_api::normalised::Context;
 use heddle_api::object::Object;
 
 use super::walk;
-use crate::index::input::{Change, Input, Key};
-use crate::registry::decode::{self, Decoded};
-use crate::registry::{Batch, Judged, ObjectId, Unread, Verdict};
+use crate::registry::holdings::Holdings;
+use crate::registry::{Batch, ObjectId, Unread};
 
 /// Longest file read: an object of Kubernetes' own limit, 1.5 MiB, written with indentation, and then twice that.
 const MOST_BYTES: u64 = 16 << 20;
@@ -48,32 +46,23 @@ struct File {
     problems: Vec<Unread>,
 }
 
-#[derive(Debug)]
-struct Held {
-    path: PathBuf,
-    /// What the index has of it.
-    input: Option<(Key, Input)>,
-    judged: Judged,
-    /// The input is the object's own, not a denial in its place.
-    good: bool,
-}
-
 /// What was there at the last look.
 #[derive(Debug)]
 pub(super) struct Scan {
     root: PathBuf,
     files: BTreeMap<PathBuf, File>,
-    held: BTreeMap<ObjectId, Held>,
+    /// The file that each object is read from.
+    places: BTreeMap<ObjectId, PathBuf>,
+    holdings: Holdings,
     resource_version: u64,
-    context: Context,
     /// Folders that the last walk could not read; `None`: it did not find the directory.
     unread: Option<BTreeSet<PathBuf>>,
 }
 
 impl Scan {
-    pub(super) fn new(root: PathBuf, context: Context) -> Self {
-        let (files, held) = (BTreeMap::new(), BTreeMap::new());
-        Self { root, files, held, resource_version: 0, context, unread: None }
+    pub(super) fn new(root: PathBuf, holdings: Holdings) -> Self {
+        let (files, places) = (BTreeMap::new(), BTreeMap::new());
+        Self { root, files, places, holdings, resource_version: 0, unread: None }
     }
 
     /// The directory.
@@ -96,8 +85,8 @@ impl Scan {
                 self.files.keys().filter(|path| !now.contains_key(*path) && !kept(path)).cloned().collect();
             self.take_files(gone, now, &mut batch);
         }
-        let versions = self.held.values().map(|held| held.judged.resource_version).max();
-        self.resource_version = self.resource_version.max(versions.unwrap_or(0)).max(marker.unwrap_or(0));
+        let newest = self.holdings.resource_version().max(marker.unwrap_or(0));
+        self.resource_version = self.resource_version.max(newest);
         self.unread = exists.then_some(unread);
         self.finish(batch)
     }
@@ -161,13 +150,14 @@ impl Scan {
         let mut after = BTreeSet::new();
         for object in objects {
             let id = ObjectId::of(&object);
-            match self.held.get(&id).filter(|held| held.path != path) {
+            match self.places.get(&id).filter(|place| **place != path) {
                 Some(other) => {
-                    let message = format!("{id} is defined in {} too, which counts", other.path.display());
+                    let message = format!("{id} is defined in {} too, which counts", other.display());
                     problems.push(problem(&path, message));
                 }
                 None => {
-                    self.take(&path, id.clone(), object, batch);
+                    self.places.insert(id.clone(), path.clone());
+                    self.holdings.take(id.clone(), object, batch);
                     after.insert(id);
                 }
             }
@@ -182,47 +172,17 @@ impl Scan {
         self.files.insert(path, File { stamp, objects: after, problems });
     }
 
-    fn take(&mut self, path: &Path, id: ObjectId, object: Object, batch: &mut Batch) {
-        let resource_version = object.resource_version().unwrap_or(0);
-        let generation = object.value.pointer("/metadata/generation").and_then(serde_json::Value::as_i64);
-        let Decoded { input, fallback, verdict, findings, parents } = decode::decode(object, &self.context);
-        let old = self.held.remove(&id);
-        let (old_input, old_good) =
-            old.as_ref().map_or((None, false), |held| (held.input.clone(), held.good));
-        let wrong = matches!(verdict, Verdict::Invalid(_));
-        let (input, good) = match (wrong, old_good) {
-            (false, _) => (input, true),
-            (true, true) => (old_input.clone(), true),
-            (true, false) => (fallback, false),
-        };
-        if input != old_input {
-            match (&input, &old_input) {
-                (Some((key, input)), _) => batch.changes.push(Change::Put(key.clone(), input.clone())),
-                (None, Some((key, _))) => batch.changes.push(Change::Remove(key.clone())),
-                (None, None) => {}
-            }
-        }
-        let judged =
-            Judged { resource_version, generation: generation.unwrap_or(0), verdict, findings, parents };
-        if old.as_ref().is_none_or(|held| held.judged != judged) {
-            batch.verdicts.push((id.clone(), Some(judged.clone())));
-        }
-        self.held.insert(id, Held { path: path.to_owned(), input, judged, good });
-    }
-
     fn drop_objects(&mut self, path: &Path, objects: BTreeSet<ObjectId>, batch: &mut Batch) {
         for id in objects {
-            if self.held.get(&id).is_none_or(|held| held.path != path) {
+            if self.places.get(&id).is_none_or(|place| place != path) {
                 continue;
             }
-            if let Some((key, _)) = self.held.remove(&id).and_then(|held| held.input) {
-                batch.changes.push(Change::Remove(key));
-            }
+            self.places.remove(&id);
+            self.holdings.remove(&id, batch);
             // Another file may define it: have that one read again.
             for file in self.files.values_mut().filter(|file| !file.problems.is_empty()) {
                 file.stamp.size = READ_AGAIN;
             }
-            batch.verdicts.push((id, None));
         }
     }
 
@@ -237,10 +197,7 @@ impl Scan {
                 problems.push(problem(&self.root, message));
             }
         }
-        problems.extend(self.held.iter().filter_map(|(id, held)| match &held.judged.verdict {
-            Verdict::Invalid(message) => Some(Unread { object: id.to_string(), message: message.clone() }),
-            _ => None,
-        }));
+        problems.extend(self.holdings.problems());
         problems
     }
 }
@@ -250,18 +207,6 @@ fn text_of(path: &Path, size: u64) -> Result<String, String> {
         return Err(format!("{size} bytes are more than {MOST_BYTES}"));
     }
     std::fs::read_to_string(path).map_err(|error| error.to_string())
-}
-
-/// The objects of a file that are right by themselves.
-pub(super) fn good_objects(path: &Path, stamp: Stamp) -> Vec<Object> {
-    let Ok(text) = text_of(path, stamp.size) else { return Vec::new() };
-    let mut objects = parse(path, &text).0;
-    objects.retain_mut(|object| !object.kind.served || !manifest::check(object).iter().any(is_error));
-    objects
-}
-
-fn is_error(problem: &Problem) -> bool {
-    problem.severity == Severity::Error
 }
 
 /// JSON of one object is what machines write; anything else is a manifest as people write it.

@@ -5,8 +5,12 @@ use std::fs;
 
 use serde_json::json;
 
+use heddle_api::normalised::Context;
+
 use super::*;
-use crate::index::input::InputKind;
+use crate::index::input::{Change, Input, InputKind};
+use crate::registry::shelf::Shelf;
+use crate::registry::{Judged, Verdict};
 
 struct Folder(tempfile::TempDir);
 
@@ -14,7 +18,8 @@ impl Folder {
     fn new() -> (Self, Scan) {
         let folder = tempfile::TempDir::new().unwrap();
         fs::create_dir(folder.path().join("objects")).unwrap();
-        let scan = Scan::new(folder.path().join("objects"), Context::default());
+        let scan =
+            Scan::new(folder.path().join("objects"), Holdings::new(Context::default(), Shelf::default()));
         (Self(folder), scan)
     }
 
