@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use heddle_core::names::OrigDst;
 use heddle_core::resolve::{Destination, resolve};
+use heddle_core::route::model::BackendRef;
 use heddle_core::route::rule::Choice;
 use heddle_core::route::{Action, CanonicalPath, Client, CompiledRule, RequestHead, VirtualHost};
 use heddle_core::route::{Candidate, Miss, Trace};
@@ -233,8 +234,13 @@ fn routed(
             {
                 view["outcome"] = json!(format!("answered {}: {why}", status.as_u16()));
             }
-            let backends = forward.backends().iter().map(|backend| match &backend.to {
-                heddle_core::route::model::BackendRef::Host(to) => {
+            let backends = forward.backends().iter().map(|backend| match (&backend.to, &backend.redirect) {
+                (BackendRef::Host(_), Some(redirect)) => json!({
+                    "cluster": format!("answered {}", redirect.status().as_u16()),
+                    "location": rule.location(redirect, head, by),
+                    "weight": backend.weight,
+                }),
+                (BackendRef::Host(to), None) => {
                     let mut view = ask.cluster(&cluster_key(to, head.port), backend.weight, total);
                     view["path"] =
                         json!(rule.rewrite_path(head, by, Some(backend)).map(|path| path.to_string()));
@@ -242,7 +248,7 @@ fn routed(
                     view["headers"] = changed(rule, backend, head.headers);
                     view
                 }
-                heddle_core::route::model::BackendRef::Invalid(why) => {
+                (BackendRef::Invalid(why), _) => {
                     json!({ "cluster": format!("nowhere: {why}"), "weight": backend.weight })
                 }
             });

@@ -10,7 +10,9 @@ use heddle_core::resolve::{Destination, resolve};
 use heddle_core::route::cors::CorsDecision;
 use heddle_core::route::model::{Abort, Mirror};
 use heddle_core::route::rule::Choice;
-use heddle_core::route::{Action, Client, CompiledRule, Decision, RequestHead};
+use heddle_core::route::{
+    Action, Client, CompiledBackend, CompiledRedirect, CompiledRule, Decision, RequestHead,
+};
 use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::{Endpoint, RetryPolicy, Transport};
 use heddle_core::workload::LocalWorkload;
@@ -125,13 +127,7 @@ fn by_rule<N: PodNetwork>(
     let forward = match &rule.action {
         Action::Forward(forward) => forward,
         Action::Redirect(redirect) => {
-            let mut answer = Local::new(redirect.status(), Flags::default(), "direct_response", "");
-            let location = HeaderValue::from_str(&rule.location(redirect, head, by));
-            answer
-                .headers
-                .insert(LOCATION, location.map_err(|_invalid| Local::bad_request("direct_response"))?);
-            rule.change_response(&mut answer.headers, None);
-            return Ok(Plan::Answer(Box::new(answer)));
+            return redirected(rule, redirect, (head, by), None);
         }
         Action::Respond { status, body } => {
             let mut answer = Local::new(*status, Flags::default(), "direct_response", "");
@@ -147,6 +143,7 @@ fn by_rule<N: PodNetwork>(
     };
     let (host, backend) = match forward.choose(stage.worker.random()) {
         Choice::Backend(host, backend) => (host, backend),
+        Choice::Redirect(redirect, backend) => return redirected(rule, redirect, (head, by), Some(backend)),
         Choice::Refused(status, why) => {
             let refused = Local::new(status, Flags::default(), "direct_response", "");
             return Err(Box::new(Local { body: Bytes::copy_from_slice(why.as_bytes()), ..refused }));
@@ -177,6 +174,21 @@ fn by_rule<N: PodNetwork>(
         set_cookie: None,
         rule: Some((rule.clone(), at)),
     })))
+}
+
+/// The answer that names another place.
+fn redirected(
+    rule: &CompiledRule,
+    redirect: &CompiledRedirect,
+    (head, by): (&RequestHead<'_>, usize),
+    backend: Option<&CompiledBackend>,
+) -> Result<Plan, Box<Local>> {
+    let mut answer = Local::new(redirect.status(), Flags::default(), "direct_response", "");
+    let location = HeaderValue::from_str(&rule.location(redirect, head, by));
+    let location = location.map_err(|_invalid| Local::bad_request("direct_response"))?;
+    answer.headers.insert(LOCATION, location);
+    rule.change_response(&mut answer.headers, backend);
+    Ok(Plan::Answer(Box::new(answer)))
 }
 
 /// The one port of a host, if it has one only.

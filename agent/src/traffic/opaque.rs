@@ -63,6 +63,8 @@ pub(super) fn cluster<N: PodNetwork>(
                 Ok(Some(clusters.get(snapshot, local, to)))
             }
             Choice::Refused(_, why) => Err(Failure::new(Reason::NoEndpoint, &why)),
+            // Only routes of HTTP have it.
+            Choice::Redirect(..) => Err(Failure::new(Reason::NoEndpoint, &"a redirect")),
         };
     }
     let Some(service) = asked.service else { return Ok(None) };

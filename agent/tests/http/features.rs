@@ -22,6 +22,7 @@ fn to_web() -> Backend {
         headers: HeaderChanges::default(),
         rewrite: None,
         mirrors: Vec::new(),
+        redirect: None,
     }
 }
 

@@ -8,7 +8,15 @@ use super::world::{World, namespace};
 use crate::diagnostic::{Code, Severity};
 use crate::object::Object;
 use crate::report::{At, Notes};
-use crate::route;
+use crate::route::{self, ParentRef};
+
+/// The route whose backends are looked at.
+struct Asking<'a> {
+    kind: &'a str,
+    from: &'a str,
+    parents: &'a [ParentRef],
+    world: &'a World,
+}
 
 pub(super) fn check(object: &Object, world: &World, notes: &mut Notes) {
     let kind = object.kind.kind;
@@ -39,11 +47,12 @@ pub(super) fn check(object: &Object, world: &World, notes: &mut Notes) {
             }
         }
     }
+    let asking = Asking { kind, from: namespace(object), parents: &model.parents, world };
     let rules_at = spec.field("rules");
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, rule) in model.route.http.iter().enumerate() {
         let at = rules_at.index(index);
-        backends(rule, kind, object, world, &at, notes);
+        backends(rule, &asking, &at, notes);
         let keys: Vec<String> = rule.matches.iter().map(|each| format!("{each:?}")).collect();
         if let Some(first) = keys.iter().map(|key| seen.get(key).copied()).collect::<Option<Vec<usize>>>() {
             let first = first.into_iter().min().unwrap_or_default();
@@ -56,7 +65,7 @@ pub(super) fn check(object: &Object, world: &World, notes: &mut Notes) {
     }
 }
 
-fn backends(rule: &HttpRule, kind: &str, object: &Object, world: &World, at: &At<'_>, notes: &mut Notes) {
+fn backends(rule: &HttpRule, asking: &Asking<'_>, at: &At<'_>, notes: &mut Notes) {
     let HttpAction::Forward(backends) = &rule.action else { return };
     let refs_at = at.field("backendRefs");
     if backends.is_empty() && rule.broken.is_none() {
@@ -76,18 +85,15 @@ fn backends(rule: &HttpRule, kind: &str, object: &Object, world: &World, at: &At
     }
     for (index, backend) in backends.iter().enumerate() {
         let at = refs_at.index(index);
-        one(&backend.to, kind, object, world, &at, notes);
-        backend
-            .mirrors
-            .iter()
-            .for_each(|mirror| one(&mirror.to, kind, object, world, &at.field("filters"), notes));
+        one(&backend.to, asking, &at, notes);
+        backend.mirrors.iter().for_each(|mirror| one(&mirror.to, asking, &at.field("filters"), notes));
     }
-    rule.mirrors.iter().for_each(|mirror| one(&mirror.to, kind, object, world, &at.field("filters"), notes));
+    rule.mirrors.iter().for_each(|mirror| one(&mirror.to, asking, &at.field("filters"), notes));
 }
 
-fn one(to: &BackendRef, kind: &str, object: &Object, world: &World, at: &At<'_>, notes: &mut Notes) {
+fn one(to: &BackendRef, asking: &Asking<'_>, at: &At<'_>, notes: &mut Notes) {
     let BackendRef::Host(to) = to else { return };
-    let from = namespace(object);
+    let Asking { kind, from, parents, world } = *asking;
     let mut parts = to.host.splitn(3, '.');
     let (Some(name), Some(of)) = (parts.next(), parts.next()) else { return };
     let is_service = parts.next().is_some_and(|rest| rest == format!("svc.{}", world.context.cluster_domain));
@@ -102,7 +108,9 @@ fn one(to: &BackendRef, kind: &str, object: &Object, world: &World, at: &At<'_>,
             return;
         }
     };
-    if is_service && !world.granted(kind, from, of, name) {
+    // A consumer's route leaves requests where they were going.
+    let is_parent = |parent: &ParentRef| parent.is_service() && parent.namespace == of && parent.name == name;
+    if is_service && !parents.iter().any(is_parent) && !world.granted(kind, from, of, name) {
         let message = format!(
             "Service {of}/{name} is of another namespace, and no ReferenceGrant there allows it: its share is answered 500; write one in {of} from {kind} of {from}"
         );

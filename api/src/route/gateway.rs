@@ -34,8 +34,9 @@ pub use parents::ParentRef;
 const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 const MOST_RULES: usize = 16;
 const MOST_MATCHES: usize = 128;
-/// What is retried where a rule says `retry`, beside its codes: connection errors, as Istio has it.
-const CONNECTION_ERRORS: &str = "connect-failure,refused-stream,unavailable,cancelled";
+/// What is retried where a rule says `retry`, beside its codes: connection errors (GEP-1731: "disconnect, reset, timeout,
+/// TCP failure"), and the statuses of gRPC that Istio names beside them.
+const CONNECTION_ERRORS: &str = "reset,connect-failure,refused-stream,unavailable,cancelled";
 const DEFAULT_ATTEMPTS: u32 = 2;
 
 /// A route, and what its conditions are made of.
@@ -129,11 +130,15 @@ fn read_grpc(value: &Value, context: &Context) -> Normalised<GatewayRoute> {
 fn route<S: serde::de::DeserializeOwned + Default>(
     resource: &Resource<S>,
     kind: &str,
-    http: Vec<HttpRule>,
+    mut http: Vec<HttpRule>,
     parents: Vec<ParentRef>,
     found: Found,
     scope: &Scope<'_>,
 ) -> GatewayRoute {
+    for (index, rule) in http.iter_mut().enumerate().filter(|(_, rule)| rule.name.is_empty()) {
+        // As Istio names them in access logs.
+        rule.name = format!("{}.{}.{index}", resource.namespace(), resource.name());
+    }
     let route = RouteObject {
         source: resource.source(kind),
         created: resource.created(),
@@ -309,6 +314,7 @@ fn retries(
         per_try_timeout,
         retry_on,
         backoff: backoff.filter(|pause| !pause.is_zero()),
+        least_backoff: backoff,
         ..Retries::default()
     })
 }

@@ -52,7 +52,7 @@ pub(super) fn resolve(
     cluster_domain: &str,
 ) -> (Option<RouteObject>, Vec<ParentVerdict>) {
     let mut route = input.route.clone();
-    let resolved = backends(world, key, &mut route);
+    let resolved = backends(world, key, &input.parents, &mut route);
     let dropped = format!("Dropped Rule: {}", input.dropped.join("; "));
     let nothing_left = !route.http.is_empty() && route.http.iter().all(|rule| rule.broken.is_some());
     let partial = (!input.dropped.is_empty() && !nothing_left).then(|| Finding {
@@ -111,12 +111,12 @@ fn taken_by(world: &World, parent: &Parent) -> Result<Option<u16>, String> {
 }
 
 /// Replaces what is not there or not allowed, and says so once.
-fn backends(world: &World, key: &Key, route: &mut RouteObject) -> Finding {
+fn backends(world: &World, key: &Key, parents: &[Parent], route: &mut RouteObject) -> Finding {
     let mut first: Option<Finding> = None;
     mentions::each_backend_mut(route, &mut |to| {
         let failed = match to {
             BackendRef::Invalid(message) => Some(Finding::fails("InvalidKind", message.clone())),
-            BackendRef::Host(host) => backend(world, key, host).err(),
+            BackendRef::Host(host) => backend(world, key, parents, host).err(),
         };
         let Some(failed) = failed else { return };
         *to = BackendRef::Invalid(failed.message.clone());
@@ -125,11 +125,17 @@ fn backends(world: &World, key: &Key, route: &mut RouteObject) -> Finding {
     first.unwrap_or_else(|| Finding::holds("ResolvedRefs"))
 }
 
-fn backend(world: &World, key: &Key, host: &HostRef) -> Result<(), Finding> {
+fn backend(world: &World, key: &Key, parents: &[Parent], host: &HostRef) -> Result<(), Finding> {
     let not_found = |message| Finding::fails("BackendNotFound", message);
     let place = mentions::place(&BackendRef::Host(host.clone()));
     let (namespace, name) = place.ok_or_else(|| not_found(format!("{:?} is no Service", host.host)))?;
-    if *namespace != *key.namespace && !granted(world, key, &namespace, &name) {
+    // A consumer's route leaves requests where they were going: the Service itself needs no leave for that.
+    let is_parent =
+        |parent: &Parent| parent.is_service() && parent.namespace == namespace && parent.name == name;
+    if *namespace != *key.namespace
+        && !parents.iter().any(is_parent)
+        && !granted(world, key, &namespace, &name)
+    {
         let (kind, from) = (key.kind.name(), &key.namespace);
         let message = format!(
             "Service {namespace}/{name} is in another namespace: a ReferenceGrant there must allow {kind}s from {from}"

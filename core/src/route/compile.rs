@@ -117,7 +117,7 @@ fn action(from: &HttpRule, family: Family, warnings: &mut Vec<String>) -> Result
 
 /// Weighted backends.
 pub(super) fn forward(from: &[Backend], family: Family, warnings: &mut Vec<String>) -> Forward {
-    let mut backends: Box<[_]> = from.iter().map(|each| backend(each, warnings)).collect();
+    let mut backends: Box<[_]> = from.iter().map(|each| backend(each, family, warnings)).collect();
     if let ([only], Family::Istio) = (&mut *backends, family) {
         // Istio does not ask for the weight of an only destination.
         only.weight = only.weight.max(1);
@@ -125,16 +125,17 @@ pub(super) fn forward(from: &[Backend], family: Family, warnings: &mut Vec<Strin
     Forward::new(backends, family)
 }
 
-fn backend(from: &Backend, warnings: &mut Vec<String>) -> CompiledBackend {
+fn backend(from: &Backend, family: Family, warnings: &mut Vec<String>) -> CompiledBackend {
     let mut to = from.to.clone();
-    let rewrite = from.rewrite.as_ref().and_then(|rewrite| match CompiledRewrite::compile(rewrite) {
-        Ok(rewrite) => Some(rewrite),
-        Err(why) => {
-            warnings.push(format!("{why}: requests of this backend are answered 500"));
-            to = BackendRef::Invalid(why);
-            None
-        }
-    });
+    let mut broken = |why: String| {
+        warnings.push(format!("{why}: requests of this backend are answered 500"));
+        to = BackendRef::Invalid(why);
+    };
+    let rewrite = from.rewrite.as_ref().map(CompiledRewrite::compile);
+    let rewrite = rewrite.and_then(|rewrite| rewrite.map_err(&mut broken).ok());
+    let redirect = from.redirect.as_ref();
+    let redirect = redirect.map(|redirect| CompiledRedirect::compile(redirect, family == Family::Gateway));
+    let redirect = redirect.and_then(|redirect| redirect.map_err(&mut broken).ok());
     CompiledBackend {
         to,
         weight: from.weight,
@@ -142,5 +143,6 @@ fn backend(from: &Backend, warnings: &mut Vec<String>) -> CompiledBackend {
         response_headers: HeaderOps::compile(&from.headers.response, warnings),
         rewrite,
         mirrors: from.mirrors.as_slice().into(),
+        redirect,
     }
 }

@@ -21,6 +21,8 @@ pub struct CompiledCors {
     max_age: Option<HeaderValue>,
     credentials: bool,
     ignore_unmatched: bool,
+    /// Of the Gateway API: preflights name what is exposed too.
+    gateway: bool,
 }
 
 /// Names that are allowed.
@@ -68,6 +70,7 @@ impl CompiledCors {
             max_age: from.max_age.map(|age| HeaderValue::from(age.as_secs())),
             credentials: from.allow_credentials,
             ignore_unmatched: from.ignore_unmatched_preflights || gateway,
+            gateway,
         })
     }
 
@@ -115,6 +118,8 @@ impl CompiledCors {
         headers
             .extend(answer(&self.methods, Some(method)).map(|names| (ACCESS_CONTROL_ALLOW_METHODS, names)));
         headers.extend(answer(&self.headers, asked).map(|names| (ACCESS_CONTROL_ALLOW_HEADERS, names)));
+        let expose = self.expose.clone().filter(|_| self.gateway);
+        headers.extend(expose.map(|names| (ACCESS_CONTROL_EXPOSE_HEADERS, names)));
         headers.extend(self.max_age.clone().map(|age| (ACCESS_CONTROL_MAX_AGE, age)));
         headers
     }

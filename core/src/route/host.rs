@@ -6,7 +6,7 @@ use super::connection::{ConnectionRule, Dialled};
 use super::decision::Decision;
 use super::object::CompiledObject;
 use super::request::{Client, RequestHead};
-use super::rule::CompiledRule;
+use super::rule::{CompiledRule, Family};
 use super::table::RuleTable;
 use crate::workload::Service;
 
@@ -62,6 +62,13 @@ impl VirtualHost {
     /// Whether any HTTP rule stands for a port, whoever asks.
     pub fn has_rules(&self, port: u16) -> bool {
         self.table(port).is_some()
+    }
+
+    /// Whether routes of the Gateway API speak for a port: for the Service's address, then, and not for its name. A headless
+    /// one has none: there the name must do.
+    pub(super) fn by_address(&self, port: u16) -> bool {
+        let gateway = self.entries(port).first().is_some_and(|entry| entry.rule.family == Family::Gateway);
+        gateway && self.service.as_ref().is_some_and(|service| !service.addresses.is_empty())
     }
 
     pub(super) fn concerns(&self, client: &Client<'_>, port: u16) -> bool {

@@ -210,6 +210,8 @@ pub struct Backend {
     pub rewrite: Option<Rewrite>,
     /// Gateway API: copies for requests of this backend.
     pub mirrors: Vec<Mirror>,
+    /// Gateway API: requests of this backend are answered with another place.
+    pub redirect: Option<Redirect>,
 }
 
 /// Where requests go.

@@ -103,6 +103,8 @@ pub struct CompiledBackend {
     pub rewrite: Option<CompiledRewrite>,
     /// Beside the rule's.
     pub mirrors: Box<[Mirror]>,
+    /// Answered instead of sent on.
+    pub redirect: Option<CompiledRedirect>,
 }
 
 /// Where one request goes.
@@ -110,6 +112,8 @@ pub struct CompiledBackend {
 pub enum Choice<'a> {
     /// To this host, with the changes of this backend.
     Backend(&'a HostRef, &'a CompiledBackend),
+    /// Answered with another place: see [`CompiledRule::location`].
+    Redirect(&'a CompiledRedirect, &'a CompiledBackend),
     /// Nowhere: answered with this status, and why.
     Refused(StatusCode, &'a str),
 }
@@ -137,9 +141,10 @@ impl Forward {
         for backend in &self.backends {
             let weight = u64::from(backend.weight);
             if left < weight {
-                return match &backend.to {
-                    BackendRef::Host(host) => Choice::Backend(host, backend),
-                    BackendRef::Invalid(why) => Choice::Refused(StatusCode::INTERNAL_SERVER_ERROR, why),
+                return match (&backend.to, &backend.redirect) {
+                    (BackendRef::Invalid(why), _) => Choice::Refused(StatusCode::INTERNAL_SERVER_ERROR, why),
+                    (BackendRef::Host(_), Some(redirect)) => Choice::Redirect(redirect, backend),
+                    (BackendRef::Host(host), None) => Choice::Backend(host, backend),
                 };
             }
             left -= weight;

@@ -73,7 +73,8 @@ impl RouteTables {
         hosts
     }
 
-    /// The host of an authority on a dialled port; where there is none, that of the service that was dialled.
+    /// The host of an authority on a dialled port; where there is none, that of the service that was dialled. Routes of the
+    /// Gateway API count for connections to their Service's own address, whatever name is asked for (GEP-1324).
     pub fn virtual_host(
         &self,
         client: &Client<'_>,
@@ -81,8 +82,16 @@ impl RouteTables {
         port: u16,
         dialled: Option<&Service>,
     ) -> Option<&Arc<VirtualHost>> {
-        self.by_authority(client.namespace, authority, port)
-            .or_else(|| self.host(client.namespace, &dialled?.hostname))
+        let named = self.by_authority(client.namespace, authority, port);
+        let own = |named: &Arc<VirtualHost>| dialled.is_some_and(|service| *named.name == *service.hostname);
+        if named.is_some_and(own) {
+            return named;
+        }
+        let dialled = dialled.and_then(|service| self.host(client.namespace, &service.hostname));
+        match named.filter(|named| !named.by_address(port)) {
+            Some(named) if !dialled.is_some_and(|dialled| dialled.by_address(port)) => Some(named),
+            _ => dialled,
+        }
     }
 
     /// Whether HTTP rules may speak for a service's port, for clients of a namespace.

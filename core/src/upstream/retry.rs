@@ -59,6 +59,7 @@ pub struct RetryPolicy {
     conditions: u32,
     statuses: Vec<u16>,
     backoff: Duration,
+    least_backoff: Duration,
     /// Nobody has written conditions: what RFC 9110 9.2.2 lets a client repeat of itself is repeated too.
     by_default: bool,
 }
@@ -119,6 +120,7 @@ impl RetryPolicy {
             conditions: 0,
             statuses: Vec::new(),
             backoff: retries.backoff.filter(|pause| !pause.is_zero()).unwrap_or(DEFAULT_BACKOFF),
+            least_backoff: retries.least_backoff.unwrap_or_default(),
             by_default,
         };
         for word in on.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -177,10 +179,10 @@ impl RetryPolicy {
     }
 
     /// How long to wait before repetition number `retry` (from 1): anything below base × (2^retry − 1), at most ten times
-    /// the base, by a random number (Envoy's fully jittered exponential back-off).
+    /// the base, by a random number (Envoy's fully jittered exponential back-off); on top of the least pause where a rule has one.
     pub fn backoff(&self, retry: u32, random: u64) -> Duration {
         let steps = 1_u32.checked_shl(retry).map_or(u32::MAX, |power| power - 1).clamp(1, LONGEST_BACKOFF);
         let bound = u64::try_from(self.backoff.saturating_mul(steps).as_nanos()).unwrap_or(u64::MAX).max(1);
-        Duration::from_nanos(random % bound)
+        self.least_backoff.saturating_add(Duration::from_nanos(random % bound))
     }
 }

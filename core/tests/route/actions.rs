@@ -210,6 +210,7 @@ fn backends_get_their_shares() {
                 match forward.choose(random.next()) {
                     Choice::Backend(host, _) => shares[host.host.parse::<usize>().expect("a number")] += 1,
                     Choice::Refused(status, _) => return Err(status.as_u16()),
+                    Choice::Redirect(..) => return Err(0),
                 }
             }
             Ok(shares)
@@ -245,6 +246,24 @@ fn backends_get_their_shares() {
         _ => false,
     });
     assert!(refused);
+}
+
+#[test]
+fn a_backend_of_a_route_may_answer_with_another_place() {
+    let redirect =
+        Redirect { authority: Some("there.example.com".into()), status: 307, ..Redirect::default() };
+    let moved = Backend { redirect: Some(redirect), ..backend("a", 1) };
+    let http = HttpRule { action: HttpAction::Forward(vec![moved]), ..rule("r", vec![]) };
+    let said = with_rule(http, true, &get("/x?q"), |rule, by, head| match &rule.action {
+        Action::Forward(forward) => match forward.choose(0) {
+            Choice::Redirect(redirect, _) => {
+                format!("{} {}", redirect.status().as_u16(), rule.location(redirect, head, by))
+            }
+            other => format!("{other:?}"),
+        },
+        other => format!("{other:?}"),
+    });
+    assert_eq!(said, "307 http://there.example.com/x?q");
 }
 
 #[test]
@@ -376,7 +395,7 @@ fn connections_are_routed_by_server_name_port_and_network() {
         let rule = snapshot.routes().connection(&request.client(), &dialled)?;
         match rule.forward.choose(0) {
             Choice::Backend(host, _) => Some(host.host.clone()),
-            Choice::Refused(..) => None,
+            Choice::Refused(..) | Choice::Redirect(..) => None,
         }
     };
     for (sni, address, port, service, wanted) in [

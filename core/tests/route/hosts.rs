@@ -3,6 +3,7 @@
 use heddle_core::object::{ExportTo, ObjectRef, TrafficObject};
 use heddle_core::route::Client;
 use heddle_core::upstream::model::{EntryPort, Protocol, Resolution, ServiceEntry};
+use heddle_core::workload::Service;
 
 use crate::world::*;
 
@@ -131,4 +132,35 @@ fn a_service_that_is_not_exported_is_not_named() {
     assert_eq!(named(&mut world, "other", "private.default", 80), "nobody");
     world.store.remove_service(&private.key);
     assert_eq!(named(&mut world, "default", "private.default", 80), "nobody");
+}
+
+#[test]
+fn routes_of_the_gateway_api_count_for_the_address_of_their_service_whatever_the_name() {
+    let addressed = |name: &str, last: u8| {
+        let addresses = [std::net::IpAddr::from([10, 96, 0, last])].into();
+        Service { addresses, ..service(name, "default", &[80, 9080]) }
+    };
+    let (reviews, ratings) = (addressed("reviews", 1), addressed("ratings", 2));
+    let mut world = World::new().with(http_route("r", 0, vec![rule("r", vec![])]));
+    world.store.put_service(reviews.clone());
+    world.store.put_service(ratings.clone());
+    let snapshot = world.publish();
+    let labels = labels(&[]);
+    let client = Client { namespace: "default", labels: &labels };
+    let host = |authority: &str, dialled: Option<&Service>| {
+        let host = snapshot.routes().virtual_host(&client, authority, 80, dialled);
+        host.map(|host| host.name().split('.').next().unwrap_or_default().to_owned())
+    };
+    for (authority, dialled, wanted) in [
+        ("reviews", Some(&reviews), Some("reviews")),
+        ("ratings", Some(&reviews), Some("reviews")),
+        ("nobody", Some(&reviews), Some("reviews")),
+        ("reviews", Some(&ratings), Some("ratings")),
+        // A pod of it, by its own address.
+        ("reviews", None, None),
+        ("ratings", None, Some("ratings")),
+    ] {
+        let to = dialled.map(|service| &*service.name);
+        assert_eq!(host(authority, dialled).as_deref(), wanted, "{authority} at {to:?}");
+    }
 }

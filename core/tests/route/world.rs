@@ -113,6 +113,7 @@ pub(crate) fn backend(host: &str, weight: u32) -> Backend {
         headers: HeaderChanges::default(),
         rewrite: None,
         mirrors: Vec::new(),
+        redirect: None,
     }
 }
 

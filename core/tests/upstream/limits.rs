@@ -212,6 +212,18 @@ fn pauses_grow_to_ten_times_the_base_and_are_jittered() {
     }
 }
 
+#[test]
+fn where_a_route_names_the_least_pause_none_is_shorter() {
+    let least = Some(Duration::from_millis(100));
+    let retries = Retries { attempts: 3, backoff: least, least_backoff: least, ..Retries::default() };
+    let policy = RetryPolicy::of(Some(&retries), &MeshTraffic::default());
+    for retry in 1..5 {
+        let pauses = (0..1_000).map(|at| policy.backoff(retry, at * 7_919_777));
+        let (shortest, longest) = (pauses.clone().min().unwrap(), pauses.max().unwrap());
+        assert!(shortest >= Duration::from_millis(100) && longest > Duration::from_millis(150), "{retry}");
+    }
+}
+
 fn address(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 244, 1, last], 8080))
 }

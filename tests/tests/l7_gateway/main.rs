@@ -1,33 +1,111 @@
-//! Gateway API routes attached to Services: HTTPRoute, GRPCRoute, and who wins beside a VirtualService.
+//! Gateway API in the mesh: every feature of the profiles MESH-HTTP and MESH-GRPC, and of HTTPRoute and GRPCRoute beyond them,
+//! with packets. The claims are those of the Gateway API's conformance suite and of its specification.
+//!
+//! | feature (Gateway API `pkg/features`) | case |
+//! |---|---|
+//! | Mesh, HTTPRoute, GRPCRoute; MeshClusterIPMatching | `matching`, `attach` |
+//! | MeshConsumerRoute, HTTPRouteParentRefPort, ReferenceGrant | `attach` |
+//! | HTTPRouteQueryParamMatching, …MethodMatching | `matching` |
+//! | …BackendRequestHeaderModification, …ResponseHeaderModification | `changes::headers` |
+//! | …HostRewrite, …PathRewrite, …BackendURLRewrite | `changes::rewrites` |
+//! | …PortRedirect, …SchemeRedirect, …PathRedirect, …303/307/308…, …BackendRequestRedirect | `changes::redirects` |
+//! | …RequestMirror, …MultipleMirrors, …PercentageMirror | `resilience` |
+//! | …RequestTimeout, …BackendTimeout, …Retry, …RetryBackendTimeout, …RetryConnectionError | `resilience` |
+//! | …CORS | `resilience::cors` |
+//! | …BackendProtocolH2C, …BackendProtocolWebSocket | `attach::protocols` |
+//! | …NamedRouteRule, GRPCRouteNamedRouteRule | `attach::named_rules` |
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use heddle_tests::mesh::Mesh;
-use heddle_tests::sandbox::eventually;
 use heddle_tests::suite::{self, Case};
-use serde_json::Value;
 
-const HOSTS: &[&str] = &["split", "matched", "filtered", "rpc", "both", "consumed", "timed"];
+mod attach;
+mod changes;
+mod conditions;
+mod grpc;
+mod matching;
+mod resilience;
+mod seen;
+
+const HOSTS: &[&str] = &[
+    "matching",
+    "headed",
+    "asked",
+    "methods",
+    "order",
+    "across",
+    "patterns",
+    "changed",
+    "changed-backend",
+    "changed-each",
+    "rewritten",
+    "redirected",
+    "mirrored",
+    "late",
+    "retried",
+    "shared",
+    "split",
+    "ports",
+    "both",
+    "named",
+    "consumed",
+    "parent-a",
+    "parent-b",
+    "fronted",
+    "unfronted",
+    "wrong",
+    "wrong-service",
+    "wrong-port",
+    "wrong-all",
+    "bumped",
+    "rpc",
+    "rpc-headed",
+    "rpc-split",
+    "rpc-pattern",
+    "rpc-lost",
+];
 
 const CASES: &[Case<Mesh>] = &[
-    ("weights_split_between_services", split),
-    ("the_most_specific_match_wins", matched),
-    ("filters_change_redirect_rewrite_and_mirror", filtered),
-    ("timeouts_are_504", timed),
-    ("grpc_routes_match_services_and_methods", rpc),
-    ("a_gateway_api_route_goes_before_a_virtual_service", both),
-    ("a_consumer_route_counts_in_its_own_namespace_alone", consumed),
-    ("conditions_say_what_is_accepted_and_what_is_not_resolved", conditions),
+    ("paths_and_headers_are_matched", matching::paths_and_headers),
+    ("headers_are_anded_in_a_match_and_ored_between_matches", matching::headers),
+    ("query_parameters_are_matched", matching::query_parameters),
+    ("methods_are_matched", matching::methods),
+    ("the_most_specific_match_wins_within_a_route_and_across_routes", matching::order),
+    ("regular_expressions_match_paths_headers_and_query_parameters", matching::expressions),
+    ("header_modifiers_of_rules_and_backends", changes::headers),
+    ("header_modifiers_are_those_of_the_backend_that_was_chosen", changes::of_each_backend),
+    ("rewrites_of_host_and_path", changes::rewrites),
+    ("redirects_of_scheme_host_port_path_and_status", changes::redirects),
+    ("mirrors_of_rules_and_backends_one_and_several", resilience::mirrors),
+    ("mirrors_by_percent_and_by_fraction", resilience::shares_of_mirrors),
+    ("timeouts_of_requests_and_of_tries_are_504", resilience::deadlines),
+    ("retries_by_code_on_connection_errors_and_on_slow_tries", resilience::retries),
+    ("cors_answers_preflights_and_decorates_answers", resilience::cors),
+    ("weights_split_between_services", attach::weights),
+    ("a_parent_may_be_one_port_or_all", attach::ports),
+    ("a_route_has_several_parents", attach::several_parents),
+    ("the_services_address_counts_and_not_the_name", attach::the_address_counts),
+    ("a_gateway_api_route_goes_before_a_virtual_service", attach::beside_a_virtual_service),
+    ("rules_have_names_in_the_access_log", attach::named_rules),
+    ("a_consumer_route_counts_in_its_own_namespace_alone", attach::consumers),
+    ("backends_in_other_namespaces_need_a_grant", attach::grants),
+    ("backends_of_h2c_and_websocket", attach::protocols),
+    ("conditions_have_the_reasons_of_the_specification", conditions::reasons),
+    ("what_leads_nowhere_is_500", conditions::nowhere),
+    ("conditions_follow_the_generation", conditions::observed_generations),
+    ("grpc_methods_are_matched", grpc::methods),
+    ("grpc_metadata_is_matched", grpc::metadata),
+    ("grpc_filters_and_weights", grpc::filters_and_weights),
 ];
 
 fn main() -> ExitCode {
-    suite::run(|| Mesh::up("t-l7-gw", HOSTS, &manifests()), 4, CASES)
+    suite::run(up, 4, CASES)
 }
 
 /// `one`, `two` and `three` stand for one version each.
-fn manifests() -> String {
+fn up() -> Result<Mesh> {
     let version = |name: &str, version: &str| {
         format!(
             "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{selector: {{app: echo, version: {version}}}, \
@@ -35,99 +113,12 @@ fn manifests() -> String {
         )
     };
     let services = [("one", "v1"), ("two", "v2"), ("three", "v3")].map(|(name, each)| version(name, each));
-    services.concat() + include_str!("gateway.yaml")
-}
-
-fn expect(mesh: &Mesh, want: &[(&str, &[&str], &str)]) -> Result<()> {
-    for (url, arguments, version) in want {
-        let got = mesh.version(url, arguments)?;
-        ensure!(got == *version, "curl {arguments:?} {url}: {got}, not {version}");
-    }
-    Ok(())
-}
-
-fn split(mesh: &Mesh) -> Result<()> {
-    let tally = mesh.probe(&["requests", "http://split/", "--count", "2000"])?;
-    let two = tally["versions"]["v2"].as_u64().unwrap_or(0);
-    ensure!(two.abs_diff(600) < 90 && tally["ok"] == 2000, "{}", tally["versions"]);
-    Ok(())
-}
-
-fn matched(mesh: &Mesh) -> Result<()> {
-    expect(
-        mesh,
-        &[
-            ("http://matched/exact", &[], "v3"),
-            ("http://matched/pre/exact", &[], "v2"),
-            ("http://matched/prefix", &[], "v1"),
-            ("http://matched/", &["-H", "x-version: two"], "v2"),
-            ("http://matched/?version=three", &[], "v3"),
-            ("http://matched/", &["-X", "POST"], "v3"),
-            ("http://matched/", &[], "v1"),
-        ],
-    )
-}
-
-fn filtered(mesh: &Mesh) -> Result<()> {
-    let said = mesh.call("http://filtered/headers", &["-H", "x-gone: 1"])?;
-    let headers = said.json()?["headers"].clone();
-    ensure!(headers["x-set"] == "set" && headers["x-gone"].is_null(), "{said:?}");
-    ensure!(said.header("x-answer").as_deref() == Some("yes"), "{said:?}");
-    let moved = mesh.call("http://filtered/old/page", &[])?;
-    ensure!(moved.status == 302, "{moved:?}");
-    ensure!(moved.header("location").as_deref() == Some("http://filtered/new/page"), "{moved:?}");
-    let rewritten = mesh.call("http://filtered/api/v1/x", &[])?.json()?;
-    ensure!(rewritten["path"] == "/x" && rewritten["host"] == "rewritten.example.com", "{rewritten}");
-    mesh.call("http://filtered/mirror", &["-H", "x-key: gw-mirror"])?;
-    let mirrored = eventually(Duration::from_secs(3), || Ok(mesh.seen("gw-mirror")? == 2));
-    ensure!(mirrored.is_ok(), "seen {} times", mesh.seen("gw-mirror")?);
-    let broken = mesh.call("http://filtered/nowhere", &[])?;
-    ensure!(broken.status == 500, "a backend that is not there: {broken:?}");
-    Ok(())
-}
-
-fn timed(mesh: &Mesh) -> Result<()> {
-    let late = mesh.call("http://timed/?delay=3000", &[])?;
-    ensure!(late.status == 504 && late.seconds < 2.5, "{late:?}");
-    ensure!(mesh.call("http://timed/", &[])?.status == 200);
-    Ok(())
-}
-
-fn rpc(mesh: &Mesh) -> Result<()> {
-    let version = |kind: &str, more: &[&str]| -> Result<Value> {
-        let said = mesh.probe(&[&["grpc-client", "http://rpc:7070", "--kind", kind], more].concat())?;
-        ensure!(said["code"] == 0, "{kind}: {said}");
-        Ok(said["replies"][0]["version"].clone())
-    };
-    ensure!(version("unary", &[])? == "v2");
-    ensure!(version("converse", &[])? == "v3");
-    ensure!(version("unary", &["--header", "x-version=three"])? == "v3");
-    Ok(())
-}
-
-fn both(mesh: &Mesh) -> Result<()> {
-    expect(mesh, &[("http://both/", &[], "v2")])
-}
-
-fn consumed(mesh: &Mesh) -> Result<()> {
-    let inside = mesh.call_from("trusted", "caller", "http://consumed.default/", &[])?;
-    ensure!(inside.header("x-consumer").as_deref() == Some("trusted"), "{inside:?}");
-    let outside = mesh.call("http://consumed.default/", &[])?;
-    ensure!(outside.status == 200 && outside.header("x-consumer").is_none(), "{outside:?}");
-    Ok(())
-}
-
-fn conditions(mesh: &Mesh) -> Result<()> {
-    let condition = |name: &str, kind: &str| -> Result<(String, String)> {
-        let text = mesh.sandbox.run(&["sandbox", "get", "httproute", name, "-o", "json"])?;
-        let route: Value = serde_json::from_str(&text)?;
-        let all = route["status"]["parents"][0]["conditions"].as_array().cloned().unwrap_or_default();
-        let found = all.into_iter().find(|each| each["type"] == kind).unwrap_or_default();
-        let word = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
-        Ok((word("status"), word("reason")))
-    };
-    ensure!(condition("split", "Accepted")? == ("True".into(), "Accepted".into()));
-    ensure!(condition("split", "ResolvedRefs")? == ("True".into(), "ResolvedRefs".into()));
-    ensure!(condition("filtered", "ResolvedRefs")? == ("False".into(), "BackendNotFound".into()));
-    Ok(())
+    let routes = [
+        include_str!("matching.yaml"),
+        include_str!("changes.yaml"),
+        include_str!("resilience.yaml"),
+        include_str!("attach.yaml"),
+        include_str!("grpc.yaml"),
+    ];
+    Mesh::up("t-l7-gw", HOSTS, &(services.concat() + &routes.join("\n---\n")))
 }

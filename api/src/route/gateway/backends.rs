@@ -38,20 +38,18 @@ pub(super) fn read(
         let filters_at = at.field("filters");
         let Filtered { headers, rewrite, redirect, mirrors, cors, broken } =
             filters::read(filters, one_prefix, scope, found, &filters_at, notes);
-        let of_rules = redirect.map(|_| "RequestRedirect").or(cors.map(|_| "CORS"));
-        if let Some(filter) = of_rules {
-            let message = format!(
-                "{filter} is not served on a backend: its share is answered 500; move it to the rule's filters"
-            );
+        if cors.is_some() {
+            let message =
+                "CORS is not served on a backend: its share is answered 500; move it to the rule's filters";
             notes.unserved(&filters_at, message);
         }
-        let broken = broken.or_else(|| Some(format!("filter {} is not served on a backend", of_rules?)));
+        let broken = broken.or_else(|| cors.map(|_| "filter CORS is not served on a backend".to_owned()));
         if let Some(reason) = broken {
             found.dropped.push(format!("{at}: {reason}"));
             to = BackendRef::Invalid(reason);
         }
         let weight = u32::try_from(weight).unwrap_or(0);
-        backends.push(Backend { to, weight, headers, rewrite, mirrors });
+        backends.push(Backend { to, weight, headers, rewrite, mirrors, redirect });
     }
     backends
 }

@@ -177,6 +177,7 @@ pub(crate) fn retries(written: &HttpRetry, at: &At<'_>, notes: &mut Notes) -> Re
         per_try_timeout: per_try_timeout.filter(|timeout| !timeout.is_zero()),
         retry_on,
         backoff: duration::istio(written.backoff.as_deref(), &at.field("backoff"), notes),
+        least_backoff: None,
         remote_localities: written.retry_remote_localities,
         ignore_previous_hosts: written.retry_ignore_previous_hosts,
     }

@@ -83,7 +83,7 @@ pub(super) fn mirrors(written: &HttpRoute, scope: &Scope<'_>, at: &At<'_>, notes
 }
 
 fn backend(to: BackendRef, weight: u32, headers: HeaderChanges) -> Backend {
-    Backend { to, weight, headers, rewrite: None, mirrors: Vec::new() }
+    Backend { to, weight, headers, rewrite: None, mirrors: Vec::new(), redirect: None }
 }
 
 fn required(

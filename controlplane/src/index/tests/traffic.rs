@@ -30,6 +30,7 @@ fn rules(backends: &[(String, String, u16)]) -> Vec<HttpRule> {
         headers: Default::default(),
         rewrite: None,
         mirrors: Vec::new(),
+        redirect: None,
     };
     let action = HttpAction::Forward(backends.iter().map(backend).collect());
     vec![HttpRule { action, ..HttpRule::default() }]
@@ -188,6 +189,15 @@ fn a_backend_of_another_namespace_needs_a_grant_there() {
         index.apply([Change::Remove(Key::new(InputKind::ReferenceGrant, "other", "g"))]);
         assert_eq!(reasons(&mut index), [("Accepted", "RefNotPermitted")]);
     }
+}
+
+#[test]
+fn a_consumers_route_back_to_its_own_parent_needs_no_grant() {
+    let route =
+        put(InputKind::HttpRoute, "r", |key| route(key, ("other", "s"), &[backend("other", "s", 80)]));
+    let Change::Put(_, there) = service("s", "app=a", TargetPort::Number(80)) else { unreachable!() };
+    let mut index = built([route, Change::Put(Key::new(InputKind::Service, "other", "s"), there)]);
+    assert_eq!(reasons(&mut index), [("Accepted", "ResolvedRefs")]);
 }
 
 #[test]

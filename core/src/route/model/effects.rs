@@ -18,6 +18,8 @@ pub struct Retries {
     pub retry_on: String,
     /// Least pause before the first repetition; doubled each time, jittered. `None`: 25 ms.
     pub backoff: Option<Duration>,
+    /// Gateway API: no pause is shorter.
+    pub least_backoff: Option<Duration>,
     /// `None`: other localities are tried too.
     pub remote_localities: Option<bool>,
     /// Whether endpoints that were tried already are passed over; `None`: yes.

@@ -61,9 +61,13 @@ impl Echo for Server {
     type ConverseStream = Messages;
 
     async fn unary(&self, request: Request<Message>) -> Result<Response<Message>, Status> {
+        let metadata = request.metadata().clone().into_headers();
+        let named = metadata.iter().filter(|(name, _)| name.as_str().starts_with("x-"));
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let metadata = named.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
         let message = request.into_inner();
         asked(&message).await?;
-        Ok(Response::new(self.reply(message.text)))
+        Ok(Response::new(Message { metadata, ..self.reply(message.text) }))
     }
 
     async fn collect(&self, request: Request<Streaming<Message>>) -> Result<Response<Message>, Status> {
@@ -168,13 +172,13 @@ impl Client {
             count: self.count,
             status: self.status,
             delay_milliseconds: self.delay,
-            version: String::new(),
+            ..Message::default()
         }
     }
 
     async fn call(&self, client: &mut EchoClient<tonic::transport::Channel>) -> Result<Vec<Value>, Status> {
         let messages: Vec<Message> = (0..self.count).map(|number| self.message(number)).collect();
-        let shown = |message: &Message| json!({ "text": message.text, "version": message.version });
+        let shown = |message: &Message| json!({ "text": message.text, "version": message.version, "metadata": message.metadata });
         let mut replies = Vec::new();
         match self.kind {
             Kind::Unary => {

@@ -1,7 +1,8 @@
 //! What the HTTP server answers: the request as it arrived, in the way that its query asks for.
 //!
-//! `?status=503` · `?fail=2` (the first two of an `x-key` get 503) · `?delay=100` (ms) · `?bytes=N` (a body of N) ·
-//! `?chunks=N` (one per 100 ms) · `?trailers=1` · `?early=1` (answers before the body) · `?abort=1` (cuts the connection).
+//! `?status=503` · `?fail=2` (the first two of an `x-key` get 503, or `?with=500`) · `?delay=100` (ms) · `?late=2` (only the
+//! first two of an `x-key` are delayed) · `?reset=2` (the first two are cut) · `?bytes=N` (a body of N) · `?chunks=N` (one per
+//! 100 ms) · `?trailers=1` · `?early=1` (answers before the body) · `?abort=1` (cuts the connection).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -60,10 +61,11 @@ impl State {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             return Ok(text(&json!({ "seen": seen.get(key).copied().unwrap_or(0) })));
         }
-        if ask.number("abort").is_some() {
+        if ask.number("abort").is_some() || ask.number("reset").is_some_and(|first| nth <= first) {
             return Err(io::Error::other("asked to"));
         }
-        if let Some(milliseconds) = ask.number("delay") {
+        let delay = ask.number("delay").filter(|_| ask.number("late").is_none_or(|first| nth <= first));
+        if let Some(milliseconds) = delay {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         }
         let mut said = self.described(&request, client, port);
@@ -89,7 +91,9 @@ impl State {
             answer.headers_mut().insert("transfer-encoding", HeaderValue::from_static("chunked"));
             answer = answer.map(|body| body.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed());
         }
-        let status = ask.number("fail").filter(|fail| nth <= *fail).map(|_| 503).or(ask.number("status"));
+        let status = ask.number("fail").filter(|fail| nth <= *fail);
+        let failed = status.map(|_| ask.number("with").unwrap_or(503));
+        let status = failed.or(ask.number("status"));
         if let Some(status) = status.and_then(|status| u16::try_from(status).ok()) {
             *answer.status_mut() = hyper::StatusCode::from_u16(status).map_err(io::Error::other)?;
         }
