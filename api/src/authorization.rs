@@ -6,8 +6,7 @@
 //! |---|---|
 //! | an ALLOW rule's condition | that condition never holds |
 //! | a DENY rule's condition | it counts as if it held |
-//! | CUSTOM, AUDIT | what they match is denied |
-//! | dry-run | the policy is enforced |
+//! | CUSTOM, AUDIT, dry-run | what the policy selects is denied |
 
 use heddle_core::names::PolicyName;
 use heddle_core::object::Labels;
@@ -35,7 +34,7 @@ const DRY_RUN: &str = "istio.io/dry-run";
 /// A policy, and what it speaks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Authorization {
-    /// `None`: it is refused, and denies what it selects.
+    /// `None`: it is refused, or as a whole not served, and denies what it selects.
     pub policy: Option<Policy>,
     /// Pods of its namespace by their labels; none: all of them (in a root namespace, all of the mesh).
     pub selector: Labels,
@@ -59,30 +58,32 @@ fn read(value: &Value, _context: &Context) -> Normalised<Authorization> {
     let mut value = value.clone();
     meant::mend(&mut value, &mut notes);
     let policy = Resource::<AuthorizationPolicySpec>::read(&value, &mut notes)
-        .map(|resource| policy(&resource, &mut notes))
+        .and_then(|resource| policy(&resource, &mut notes))
         .filter(|_| !notes.refused());
     let model = selects.map(|(selector, services)| Authorization { policy, selector, services });
     Normalised { model, problems: notes.finish() }
 }
 
-fn policy(resource: &Resource<AuthorizationPolicySpec>, notes: &mut Notes) -> Policy {
+fn policy(resource: &Resource<AuthorizationPolicySpec>, notes: &mut Notes) -> Option<Policy> {
     let spec = &resource.spec;
     let at = At::root("spec");
     selector(spec, &at, notes);
     targets(spec, &at, notes);
     let action = action(resource, &at, notes);
+    let judged_as = action.unwrap_or(Action::Deny);
     let name = PolicyName::new(format!("{}/{}", resource.namespace(), resource.name()));
     let rules = rules::read(
         spec.rules.as_deref().unwrap_or_default(),
-        action,
+        judged_as,
         resource.namespace(),
         &at.field("rules"),
         notes,
     );
-    Policy::new(name, action, rules)
+    Some(Policy::new(name, action?, rules))
 }
 
-fn action(resource: &Resource<AuthorizationPolicySpec>, at: &At<'_>, notes: &mut Notes) -> Action {
+/// `None`: the policy is not served.
+fn action(resource: &Resource<AuthorizationPolicySpec>, at: &At<'_>, notes: &mut Notes) -> Option<Action> {
     let spec = &resource.spec;
     let written = spec.action.unwrap_or(PolicyAction::Allow);
     let action_at = at.field("action");
@@ -95,7 +96,7 @@ fn action(resource: &Resource<AuthorizationPolicySpec>, at: &At<'_>, notes: &mut
         PolicyAction::Deny => {}
         PolicyAction::Custom | PolicyAction::Audit => {
             let name = if written == PolicyAction::Custom { "CUSTOM" } else { "AUDIT" };
-            notes.unserved(&action_at, format!("{name} is not served yet: what this policy matches is denied; write ALLOW or DENY, or remove it"));
+            notes.unserved(&action_at, format!("{name} is not served yet: what the policy selects is denied; write ALLOW or DENY, or remove the policy"));
         }
     }
     if written == PolicyAction::Custom && spec.provider.is_none() {
@@ -104,16 +105,23 @@ fn action(resource: &Resource<AuthorizationPolicySpec>, at: &At<'_>, notes: &mut
     if written != PolicyAction::Custom && spec.provider.is_some() {
         notes.error(&at.field("provider"), "can only stand beside `action: CUSTOM`: remove it");
     }
+    // As Go's strconv.ParseBool has it.
     let dry_run = resource.annotation(DRY_RUN);
-    if dry_run.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+    let dry_run = dry_run.is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"));
+    if dry_run {
         let metadata = At::root("metadata");
         let annotations = metadata.field("annotations");
         notes.unserved(
             &annotations.field(DRY_RUN),
-            "dry-run is not served yet: the policy is enforced; remove the policy to try its effect",
+            "dry-run is not served yet: what the policy selects is denied; remove the annotation to have the policy enforced, or remove the policy",
         );
     }
-    if written == PolicyAction::Allow { Action::Allow } else { Action::Deny }
+    match written {
+        _ if dry_run => None,
+        PolicyAction::Allow => Some(Action::Allow),
+        PolicyAction::Deny => Some(Action::Deny),
+        PolicyAction::Custom | PolicyAction::Audit => None,
+    }
 }
 
 fn selector(spec: &AuthorizationPolicySpec, at: &At<'_>, notes: &mut Notes) {

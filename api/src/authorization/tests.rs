@@ -90,9 +90,7 @@ fn what_is_not_served_denies_and_says_so() {
         (jwt.to_owned(), Action::Allow, vec![]),
         (format!("action: DENY\n{jwt}"), Action::Deny, vec![all.clone()]),
         (when.to_owned(), Action::Allow, vec![]),
-        (format!("action: DENY\n{when}"), Action::Deny, vec![nothing.clone()]),
-        (format!("action: AUDIT\n{when}"), Action::Deny, vec![nothing.clone()]),
-        ("action: CUSTOM\nprovider: {name: x}\nrules: [{}]".to_owned(), Action::Deny, vec![nothing]),
+        (format!("action: DENY\n{when}"), Action::Deny, vec![nothing]),
         (
             "action: DENY\nrules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]".to_owned(),
             Action::Deny,
@@ -199,4 +197,32 @@ fn what_a_broken_policy_selects_is_told_where_it_can_be() {
     assert!(refused("selector: {matchLabels: {app: 1}}").is_none());
     let targeted = taken("targetRefs: [{group: '', kind: Service, name: web}]");
     assert_eq!(targeted.services, Some(vec!["web".to_owned()]));
+}
+
+#[test]
+fn a_policy_that_is_not_served_as_a_whole_is_none_and_keeps_what_it_selects() {
+    let selects = "selector: {matchLabels: {app: a}}\nrules: [{to: [{operation: {methods: [GET]}}]}]";
+    let mut rows = vec![
+        (object(&format!("action: AUDIT\n{selects}")), "spec.action"),
+        (object(&format!("action: CUSTOM\nprovider: {{name: x}}\n{selects}")), "spec.action"),
+    ];
+    for (value, action) in [("true", "ALLOW"), ("True", "DENY"), ("1", "DENY")] {
+        let mut dry = object(&format!("action: {action}\n{selects}"));
+        dry.value["metadata"]["annotations"] = serde_json::json!({"istio.io/dry-run": value});
+        rows.push((dry, "metadata.annotations[\"istio.io/dry-run\"]"));
+    }
+    for (object, path) in rows {
+        let read = authorization_policy(&object, &Context::default());
+        let model = read.model.unwrap();
+        assert!(model.policy.is_none() && model.selector.len() == 1, "{path}");
+        let [found] = read.problems.as_slice() else { panic!("{path}: {:?}", read.problems) };
+        assert_eq!(
+            (found.code.text(), found.path.as_str(), found.severity),
+            ("HDL0003", path, Severity::Warning)
+        );
+        assert!(found.message.contains("what the policy selects is denied"), "{found:?}");
+    }
+    let mut wet = object(selects);
+    wet.value["metadata"]["annotations"] = serde_json::json!({"istio.io/dry-run": "false"});
+    assert!(authorization_policy(&wet, &Context::default()).model.unwrap().policy.is_some());
 }

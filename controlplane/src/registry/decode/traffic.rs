@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heddle_api::authorization;
+use heddle_api::diagnostic::Code;
 use heddle_api::normalised::{Context, Normalised};
 use heddle_api::object::Object;
 use heddle_api::route::gateway::GatewayRoute;
@@ -128,19 +129,21 @@ pub(super) fn in_place_of(object: &Object, context: &Context) -> Option<Input> {
 }
 
 fn policy(object: &Object, context: &Context, warnings: &impl Fn() -> String) -> Told {
-    if object.annotations().get("istio.io/dry-run").is_some_and(|value| value == "true") {
-        let message = "a dry run is not served yet: nothing is denied, and nothing recorded".to_owned();
-        return Told::new(Verdict::Unsupported(message));
-    }
-    let model = authorization::authorization_policy(object, context).model;
+    let Normalised { model, problems } = authorization::authorization_policy(object, context);
+    let unserved = problems.iter().any(|problem| problem.code == Code::NotServed);
     match model.and_then(|model| Some((model.policy?, model.selector, model.services))) {
         Some((policy, selector, services)) => {
             let selection = Selection { selector, services };
-            Told::accepted(Input::Policy(Arc::new(PolicyInput { selection, policy })), warnings())
+            let input = Input::Policy(Arc::new(PolicyInput { selection, policy }));
+            match unserved {
+                false => Told::accepted(input, warnings()),
+                // A condition of it: the rest is in force, and what the condition leaves open is denied.
+                true => Told { input: Some(input), ..Told::new(Verdict::Unsupported(warnings())) },
+            }
         }
         None => Told {
             input: Some(Input::Denial(selected(object, context))),
-            ..Told::new(Verdict::Unsupported(format!("what it selects is denied: {}", warnings())))
+            ..Told::new(Verdict::Unsupported(warnings()))
         },
     }
 }
