@@ -40,7 +40,13 @@ async fn status(socket: &Path) -> std::io::Result<Value> {
 
 fn missing(status: &Value, seen: u64, version: u64) -> String {
     if seen < version {
-        return format!("the controller has seen version {seen} of {version}");
+        let problem = &status["problems"][0];
+        let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+        let unread = match problem.is_null() {
+            true => String::new(),
+            false => format!("; it cannot read {}: {}", text("object"), text("message")),
+        };
+        return format!("the controller has seen version {seen} of {version}{unread}");
     }
     let agents = status["agents"].as_array().into_iter().flatten();
     let behind: Vec<String> = agents.filter_map(behind).collect();

@@ -15,17 +15,25 @@ fn path(directory: &Path, object: &Object) -> PathBuf {
         .join(format!("{}.json", object.name))
 }
 
+/// The controller reads no longer file.
+const MOST_BYTES: usize = 16 << 20;
+
 pub(super) fn write(directory: &Path, object: &Object) -> Result<(), StoreError> {
     let path = path(directory, object);
-    write_file(&path, object).map_err(|source| StoreError::Disk { path: path.display().to_string(), source })
+    let failed = |source| StoreError::Disk { path: path.display().to_string(), source };
+    let text = serde_json::to_vec_pretty(&object.value).map_err(|error| failed(error.into()))?;
+    if text.len() > MOST_BYTES {
+        return Err(StoreError::too_large(object, text.len(), MOST_BYTES));
+    }
+    write_file(&path, &object.name, &text).map_err(failed)
 }
 
-fn write_file(path: &Path, object: &Object) -> io::Result<()> {
+fn write_file(path: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
     // Names that start with a dot are temporary by agreement: object names cannot.
-    let temporary = folder.join(format!(".{}.json", object.name));
-    fs::write(&temporary, serde_json::to_vec_pretty(&object.value)?)?;
+    let temporary = folder.join(format!(".{name}.json"));
+    fs::write(&temporary, text)?;
     fs::rename(&temporary, path)
 }
 

@@ -18,6 +18,10 @@ pub enum StoreError {
     Invalid { kind: &'static str, name: String, path: String, message: String },
     #[error("{resource} \"{name}\" is forbidden: {message}")]
     Forbidden { resource: String, name: String, message: String },
+    #[error(
+        "{resource} \"{name}\" has {size} bytes as it is stored, {most} is the most: split it into several objects"
+    )]
+    TooLarge { resource: String, name: String, size: usize, most: usize },
     #[error("cannot write {path}: {source}")]
     Disk { path: String, source: std::io::Error },
 }
@@ -31,6 +35,7 @@ impl StoreError {
             StoreError::Conflict { .. } => "Conflict",
             StoreError::Invalid { .. } => "Invalid",
             StoreError::Forbidden { .. } => "Forbidden",
+            StoreError::TooLarge { .. } => "RequestEntityTooLarge",
             StoreError::Disk { .. } => "InternalError",
         }
     }
@@ -45,6 +50,10 @@ impl StoreError {
 
     pub(crate) fn conflict(object: &Object) -> StoreError {
         StoreError::Conflict { resource: resource(object.kind), name: object.name.clone() }
+    }
+
+    pub(crate) fn too_large(object: &Object, size: usize, most: usize) -> StoreError {
+        StoreError::TooLarge { resource: resource(object.kind), name: object.name.clone(), size, most }
     }
 
     pub(crate) fn invalid(object: &Object, path: &str, message: impl Into<String>) -> StoreError {
