@@ -28,12 +28,8 @@ use crate::validate::{self, sources};
 ///
 /// Ends with 0 if nothing is wrong (there may be warnings), 1 if anything is, 2 if it was called wrongly or a path could
 /// not be read.
-///
-/// Examples:
-///   heddle analyze
-///   heddle analyze -f manifests/ -R -o json
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Examples:\n  heddle analyze\n  heddle analyze -f manifests/ -R -o json")]
 pub(crate) struct Options {
     /// A file, a directory (its .yaml, .yml and .json files), or - for standard input; repeatable.
     #[arg(short, long = "filename", value_name = "FILE|DIR|-", num_args = 1..)]

@@ -10,6 +10,11 @@ use crate::output::{self, Format};
 
 pub(crate) mod sources;
 
+const EXAMPLES: &str = "Examples:
+  heddle validate -f policy.yaml
+  heddle validate -f manifests/ -R -o json
+  helm template chart | heddle validate -f -";
+
 /// Check manifests without a cluster.
 ///
 /// Each object is checked by itself: its kind, every field at any depth (a misspelt one is an error that shows the
@@ -18,13 +23,8 @@ pub(crate) mod sources;
 ///
 /// Ends with 0 if all is valid (there may be warnings), 1 if anything is invalid, 2 if it was called wrongly or a
 /// path could not be read.
-///
-/// Examples:
-///   heddle validate -f policy.yaml
-///   heddle validate -f manifests/ -R -o json
-///   helm template chart | heddle validate -f -
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Options {
     /// A file, a directory (its .yaml, .yml and .json files), or - for standard input; repeatable.
     #[arg(short, long = "filename", value_name = "FILE|DIR|-", required = true, num_args = 1..)]

@@ -99,3 +99,217 @@ fn completions_of_each_shell_know_the_sandbox_verbs() {
         }
     }
 }
+
+/// As `validated`, of `analyze`.
+fn analyzed(arguments: &[&str], input: &str) -> (i32, Vec<serde_json::Value>) {
+    let output = heddle(&[&["analyze", "-o", "json"], arguments].concat(), input);
+    let found = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{arguments:?}: {error}: {output:?}");
+    });
+    (output.status.code().unwrap(), found)
+}
+
+/// Code and severity of each finding, in order.
+fn codes(found: &[serde_json::Value]) -> Vec<String> {
+    let text = |each: &serde_json::Value, key: &str| each[key].as_str().unwrap_or_default().to_owned();
+    found.iter().map(|each| format!("{} {}", text(each, "code"), text(each, "severity"))).collect()
+}
+
+const WEB: &str =
+    "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{name: http, port: 80}]}}";
+
+#[test]
+fn analyze_reads_files_and_directories_as_one_world() {
+    let speaks = "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: web}, spec: {hosts: [web], http: [{route: [{destination: {host: web}}]}]}}";
+    let (_kept, both) = folder(&[("a.yaml", WEB), ("b.yaml", speaks)]);
+    assert_eq!(analyzed(&["-f", &both], ""), (0, vec![]));
+    let (code, found) = analyzed(&["-f", &format!("{both}/b.yaml")], "");
+    assert_eq!((code, codes(&found)), (1, vec!["IST0101 error".to_owned()]), "{found:?}");
+    assert_eq!(found[0]["path"], "spec.http[0].route[0].destination.host");
+    for key in ["file", "document", "kind", "namespace", "name", "severity", "code", "path", "message"] {
+        assert!(!found[0][key].is_null(), "{key}: {found:?}");
+    }
+    assert_eq!(analyzed(&["-f", &format!("{both}/a.yaml"), "-f", &format!("{both}/b.yaml")], "").0, 0);
+    let plain = heddle(&["analyze", "-f", &both], "");
+    assert_eq!(String::from_utf8_lossy(&plain.stdout).trim(), "2 objects valid, 0 errors, 0 warnings");
+    for wrong in [&["analyze", "-f", "/nonexistent"][..], &["analyze", "-R"], &["analyze", "--what"]] {
+        assert_eq!(heddle(wrong, "").status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_tutorial_is_right_and_what_it_means_is_told() {
+    let tutorial = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/tutorial");
+    let (code, found) = analyzed(&["-f", tutorial], "");
+    assert_eq!(code, 0, "{found:?}");
+    assert!(found.iter().all(|each| each["severity"] != "error"), "{found:?}");
+    let of = |name: &str| found.iter().any(|each| each["file"].as_str().unwrap_or_default().ends_with(name));
+    assert!(of("13-virtualservice-fault.yaml"), "the canonical form is shown: {found:?}");
+}
+
+/// What is bad, the codes that name it, and how `analyze` ends.
+#[test]
+fn bad_input_of_every_kind_has_its_code() {
+    let vs = |name: &str, spec: &str| {
+        format!(
+            "---\n{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n"
+        )
+    };
+    let to_web = "route: [{destination: {host: web}}]";
+    let rows: Vec<(&str, String, i32, Vec<&str>)> = vec![
+        (
+            "conflicting",
+            vs("a", &format!("hosts: [web], http: [{{{to_web}}}]"))
+                + &vs("b", &format!("hosts: [web], http: [{{{to_web}}}]")),
+            0,
+            vec!["IST0109 warning", "IST0109 warning"],
+        ),
+        (
+            "delegates in a circle",
+            vs("a", "hosts: [web], http: [{delegate: {name: b}}]")
+                + &vs("b", "http: [{delegate: {name: c}}]")
+                + &vs("c", "http: [{delegate: {name: b}}]"),
+            1,
+            vec![],
+        ),
+        (
+            "a delegate that is not there",
+            vs("a", "hosts: [web], http: [{delegate: {name: b}}]"),
+            1,
+            vec!["IST0101 error"],
+        ),
+        (
+            "empty",
+            "---\n{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a}, spec: {}}"
+                .into(),
+            1,
+            vec![],
+        ),
+        (
+            "an expression that cannot be parsed",
+            vs("a", &format!("hosts: [web], http: [{{match: [{{uri: {{regex: '(['}}}}], {to_web}}}]")),
+            1,
+            vec!["IST0122 error"],
+        ),
+        (
+            "a catastrophic expression",
+            vs(
+                "a",
+                &format!(
+                    "hosts: [web], http: [{{match: [{{uri: {{regex: '(((a{{1000}}){{1000}}){{1000}})'}}}}], {to_web}}}]"
+                ),
+            ),
+            1,
+            vec!["IST0122 error"],
+        ),
+        (
+            "an unknown host",
+            vs("a", "hosts: [web], http: [{route: [{destination: {host: wep}}]}]"),
+            1,
+            vec!["IST0101 error"],
+        ),
+        (
+            "weights that sum to 0",
+            vs(
+                "a",
+                "hosts: [web], http: [{route: [{destination: {host: web}, weight: 0}, {destination: {host: web}, weight: 0}]}]",
+            ),
+            1,
+            vec![],
+        ),
+        (
+            "more than 100 percent",
+            vs(
+                "a",
+                &format!(
+                    "hosts: [web], http: [{{fault: {{abort: {{percentage: {{value: 101}}, httpStatus: 500}}}}, {to_web}}}]"
+                ),
+            ),
+            1,
+            vec![],
+        ),
+        (
+            "a missing subset",
+            vs("a", "hosts: [web], http: [{route: [{destination: {host: web, subset: v9}}]}]"),
+            1,
+            vec!["IST0101 error"],
+        ),
+    ];
+    for (what, objects, code, wanted) in rows {
+        let (ended, found) = analyzed(&["-f", "-"], &format!("{WEB}\n{objects}"));
+        assert_eq!(ended, code, "{what}: {found:?}");
+        assert!(!found.is_empty(), "{what}");
+        if !wanted.is_empty() {
+            assert_eq!(codes(&found), wanted, "{what}: {found:?}");
+        }
+        // The message names the object and where it is.
+        assert!(
+            found.iter().all(|each| each["message"].as_str().unwrap_or_default().len() > 10),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn large_objects_are_read_in_time_and_those_over_the_bound_are_refused_by_size() {
+    let rule = |number: usize| {
+        format!("{{match: [{{uri: {{exact: /path/{number}}}}}], route: [{{destination: {{host: web}}}}]}}")
+    };
+    let rules: Vec<String> = (0..10_000).map(rule).collect();
+    let many = format!(
+        "{WEB}\n---\n{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: many}}, spec: {{hosts: [web], http: [{}]}}}}",
+        rules.join(", ")
+    );
+    assert_eq!(analyzed(&["-f", "-"], &many).0, 0);
+    let large = format!(
+        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: large}}, data: {{a: {}}}}}",
+        "x".repeat(1 << 20)
+    );
+    assert_eq!(analyzed(&["-f", "-"], &large), (0, vec![]));
+    let (code, found) = analyzed(&["-f", "-"], &"# a comment\n".repeat((16 << 20) / 10));
+    assert!(code > 0 && found[0]["message"].as_str().unwrap().contains("16777216"), "{code} {found:?}");
+}
+
+#[test]
+fn a_policy_that_is_not_served_is_said_to_deny_by_validate_and_analyze() {
+    let policy = |metadata: &str, spec: &str| {
+        format!(
+            "{{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {{name: p{metadata}}}, spec: {{{spec}}}}}"
+        )
+    };
+    for text in [
+        policy(", annotations: {istio.io/dry-run: \"true\"}", "rules: [{}]"),
+        policy("", "action: AUDIT, rules: [{}]"),
+        policy("", "action: CUSTOM, provider: {name: x}, rules: [{}]"),
+    ] {
+        for (code, found) in [validated(&["-f", "-"], &text), analyzed(&["-f", "-"], &text)] {
+            assert_eq!((code, codes(&found)), (0, vec!["HDL0003 warning".to_owned()]), "{found:?}");
+            let message = found[0]["message"].as_str().unwrap();
+            assert!(message.contains("not served yet: what the policy selects is denied"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn help_of_the_verbs_that_read_configuration_has_examples_and_exit_codes() {
+    for (verb, words) in [
+        ("validate", &["Ends with 0", "-R", "-o json"][..]),
+        ("analyze", &["Ends with 0", "IST0101", "heddle analyze -f"]),
+        ("explain", &["Examples:", "--method", "--header"]),
+        ("config", &["routes", "endpoints", "listeners", "policies", "--node"]),
+    ] {
+        let output = heddle(&[verb, "--help"], "");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{verb}");
+        for word in words {
+            assert!(text.contains(word), "heddle {verb} --help does not say {word}: {text}");
+        }
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = heddle(&["completion", shell], "");
+        let script = String::from_utf8_lossy(&output.stdout).into_owned();
+        for word in ["config", "explain", "analyze", "validate", "listeners", "filename", "recursive"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}

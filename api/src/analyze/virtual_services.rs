@@ -151,6 +151,7 @@ fn conflict(own: &Speaker, speakers: &[Speaker], name: &str, at: &At<'_>, notes:
             "VirtualService {} has the host {name} too: their rules are merged, those of the older object first; put them into one object",
             named.join(", ")
         );
-        notes.put(Severity::Error, Code::ConflictingHosts, at, message);
+        // Istio's mesh takes the oldest alone, and so calls this an error; here nothing of it is lost.
+        notes.put(Severity::Warning, Code::ConflictingHosts, at, message);
     }
 }

@@ -99,8 +99,9 @@ fn yaml(document: &Document<'_>) -> Result<Option<Value>, Problem> {
 fn options() -> serde_saphyr::Options {
     let budget = serde_saphyr::budget! {
         max_depth: 64,
-        max_nodes: 100_000,
-        max_events: 300_000,
+        // An object of 10,000 routes has some 200,000.
+        max_nodes: 500_000,
+        max_events: 1_500_000,
         max_aliases: 1_000,
         max_anchors: 1_000,
         max_recorded_anchor_events: 100_000,

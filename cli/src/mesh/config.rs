@@ -14,11 +14,17 @@ use super::world::Node;
 use super::{Failure, Target};
 use crate::output::{self, Table};
 
+const EXAMPLES: &str = "Examples:
+  heddle config routes deploy/frontend
+  heddle config endpoints frontend -n shop -o json
+  heddle config workloads --node node-1";
+
 /// Show the configuration that an agent holds: what it acts on, not what was applied.
 ///
 /// POD is NAME, NAMESPACE/NAME or deploy/NAME; its node's agent is asked, and routes, endpoints, listeners, policies and
 /// certificates are those of the pod. With --node, everything that the agent holds.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Options {
     /// What to show.
     #[arg(value_enum)]

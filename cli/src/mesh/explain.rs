@@ -13,11 +13,17 @@ use super::{Failure, Target};
 use crate::output;
 use to::Destination;
 
+const EXAMPLES: &str = "Examples:
+  heddle explain deploy/frontend backend
+  heddle explain frontend http://reviews:9080/v2?q=1 --header user-agent=Mobile
+  heddle explain -n shop cart 10.96.0.17 --port 80 --method DELETE -o json";
+
 /// Explain what would become of a request: capture, destination, virtual host, each rule and why it does not match, the
 /// rule that does and the one that came nearest, the endpoint, and the destination's policies.
 ///
 /// Nothing is sent: the agents of both ends are asked, and they answer by the functions that decide on traffic.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Who sends: NAME, NAMESPACE/NAME or deploy/NAME.
     src: String,
