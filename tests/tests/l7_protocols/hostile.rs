@@ -5,9 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use heddle_tests::mesh::Mesh;
 
-/// Nothing but the defaults.
-pub(crate) const RULES: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: nothing}}";
-
 pub(crate) fn malformed(mesh: &Mesh) -> Result<()> {
     let cases = [
         (

@@ -7,7 +7,9 @@ use heddle_tests::mesh::Mesh;
 use heddle_tests::suite::{self, Case};
 use serde_json::Value;
 
+mod grpcio;
 mod hostile;
+mod upgrades;
 
 /// `web` declares HTTP on its ports 80 and 8082, `web:9080` declares nothing.
 const HOSTS: &[&str] = &["web"];
@@ -16,7 +18,12 @@ const CASES: &[Case<Mesh>] = &[
     ("http_1_0_1_1_and_2_are_spoken_on_both_sides", versions),
     ("methods_keep_their_meaning", methods),
     ("grpc_of_every_kind_with_trailers_and_statuses", grpc),
+    ("grpc_core_on_both_sides_with_deadlines_and_cancellation", grpcio::every_kind),
     ("websockets_are_carried_both_ways", websockets),
+    ("websockets_on_streams_of_http2", upgrades::websockets_over_http2),
+    ("a_wish_for_h2c_is_answered_in_http_1_1", upgrades::h2c),
+    ("connect_goes_to_the_application", upgrades::connect),
+    ("early_hints_stay_behind_and_disturb_nothing", upgrades::early_hints),
     ("expect_continue_and_early_responses", interim),
     ("pipelined_requests_are_answered_in_order", pipelining),
     ("trailers_cross_in_both_directions", trailers),
@@ -30,7 +37,9 @@ const CASES: &[Case<Mesh>] = &[
 ];
 
 fn main() -> ExitCode {
-    suite::run(|| Mesh::up("t-l7-proto", HOSTS, hostile::RULES), 2, CASES)
+    let hints = upgrades::SERVICE.replace("{name: hints}", "{name: hints, namespace: trusted}");
+    let more = [grpcio::SERVICE, upgrades::SOCKETS, &hints].join("\n---\n");
+    suite::run(|| Mesh::up("t-l7-proto", HOSTS, &more), 2, CASES)
 }
 
 fn versions(mesh: &Mesh) -> Result<()> {

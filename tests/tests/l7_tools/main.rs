@@ -9,7 +9,10 @@ use heddle_tests::sandbox::eventually;
 use heddle_tests::suite::{self, Case};
 use serde_json::Value;
 
-const HOSTS: &[&str] = &["counted", "mobile", "logged"];
+mod headers;
+mod stories;
+
+const HOSTS: &[&str] = &["counted", "mobile", "logged", "headed"];
 
 const CASES: &[Case<Mesh>] = &[
     ("prometheus_reads_istio_requests_total_from_both_reporters", metrics),
@@ -17,6 +20,11 @@ const CASES: &[Case<Mesh>] = &[
     ("config_shows_routes_endpoints_listeners_and_policies", config),
     ("explain_names_the_rule_the_nearest_the_endpoint_and_the_policy", explain),
     ("completion_knows_every_verb", completion),
+    ("headers_are_handled_as_users_of_istio_expect", headers::of_requests_and_answers),
+    ("policies_that_are_not_served_deny_and_every_tool_says_so", stories::unserved_policies),
+    ("what_is_wrong_beside_others_is_told_by_status_and_analyze", stories::wrong_together),
+    ("what_is_wrong_by_itself_is_refused_and_told_by_its_status", stories::wrong_alone),
+    ("large_objects_are_in_force_and_vast_ones_refused", stories::large),
 ];
 
 const RULES: &str = "
@@ -32,7 +40,8 @@ const RULES: &str = "
 ";
 
 fn main() -> ExitCode {
-    suite::run(|| Mesh::up("t-l7-tools", HOSTS, RULES), 2, CASES)
+    let rules = [RULES, headers::RULES, stories::JUDGED].join("\n---\n");
+    suite::run(|| Mesh::up("t-l7-tools", HOSTS, &rules), 2, CASES)
 }
 
 const CONFIG: &str = "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: heddle\n  static_configs:\n  - targets: ['127.0.0.1:15020', '172.30.0.12:15020']\n";
@@ -117,7 +126,7 @@ fn access_log(mesh: &Mesh) -> Result<()> {
             envoy_line(&line).with_context(|| line.clone())?;
         }
     }
-    Ok(())
+    headers::json_log(mesh)
 }
 
 fn envoy_line(line: &str) -> Result<()> {

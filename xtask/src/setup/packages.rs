@@ -27,7 +27,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     pub(crate) const ALL: [Self; 5] = [Self::Build, Self::Sandbox, Self::Tests, Self::Bench, Self::Kernels];
 
-    /// Pairs of a program and the package that has it.
+    /// Pairs of a program, or of a file by its whole path, and the package that has it.
     fn programs(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Build => &[("cc", "gcc"), ("c++", "g++"), ("make", "make")],
@@ -45,6 +45,8 @@ impl Purpose {
                 ("openssl", "openssl"),
                 ("prometheus", "prometheus"),
                 ("jq", "jq"),
+                ("/usr/bin/python3", "python3"),
+                ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
             ],
             Self::Bench => &[
                 ("wrk", "wrk"),
@@ -80,7 +82,10 @@ impl Purpose {
 pub(super) fn missing(purposes: &[Purpose]) -> BTreeSet<&'static str> {
     let programs = purposes.iter().flat_map(|purpose| purpose.programs());
     programs
-        .filter(|(program, _)| process::find_program(program).is_none())
+        .filter(|(program, _)| match program.starts_with('/') {
+            true => !Path::new(program).exists(),
+            false => process::find_program(program).is_none(),
+        })
         .map(|(_, package)| *package)
         .collect()
 }

@@ -69,6 +69,9 @@ enum Probe {
         /// Texts to send.
         #[arg(long, default_value_t = 3)]
         count: u32,
+        /// On a stream of HTTP/2 (RFC 8441).
+        #[arg(long)]
+        http2: bool,
     },
     /// Sends bytes as written and prints what came back as JSON.
     Wire(wire::Wire),
@@ -103,7 +106,8 @@ fn main() -> ExitCode {
         Probe::GrpcServer { port, version } => grpc::serve(port, version),
         Probe::GrpcClient(client) => client.run(),
         Probe::WebsocketServer { port } => websocket::serve(port),
-        Probe::WebsocketClient { to, count } => websocket::connect(&to, count),
+        Probe::WebsocketClient { to, count, http2: false } => websocket::connect(&to, count),
+        Probe::WebsocketClient { to, count, http2: true } => websocket::connect_http2(&to, count),
         Probe::Wire(wire) => wire.run(),
         Probe::Hostile(hostile) => hostile.run(),
         Probe::RawSyn { source, destination, port, count } => raw::send(source, destination, port, count),
