@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit};
 
 /// The payload of one TLS record (RFC 8446 section 5.1).
-const RECORD: usize = 16 * 1024;
+pub const RECORD: usize = 16 * 1024;
 /// The header of an HTTP/2 frame (RFC 9113 section 4.1).
 const FRAME_HEADER: usize = 9;
 /// Read from a socket at once, at most; also what one stream may have waiting to be sent. With its frame header it fills

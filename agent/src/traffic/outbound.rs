@@ -274,7 +274,7 @@ async fn establish<N: PodNetwork>(
     let pooled = Pooled::new(sender, retire_at);
     let tracked = Rc::downgrade(&pooled);
     worker.tasks.spawn_local(async move {
-        let ended = driver.await;
+        let ended = driver.run().await;
         if let Some(pooled) = tracked.upgrade() {
             pooled.close();
         }

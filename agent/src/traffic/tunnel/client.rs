@@ -1,6 +1,9 @@
 //! Opens tunnel connections, and streams on them.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::TunnelStream;
 use super::connect::forwarded_value;
+use super::gather::{Gathered, Outlet, gather};
 use super::pool::Lease;
 use crate::telemetry::{Failure, Reason};
 use crate::tls::CertificateError;
@@ -25,8 +29,26 @@ use crate::traffic::limits::{
 };
 use crate::traffic::socket::{Socket, TunnelSocket};
 
+type Tls = TlsStream<TunnelSocket>;
+
 /// HTTP/2 over TLS over TCP, to be driven by a task.
-pub type Driver = Connection<TlsStream<TunnelSocket>, Bytes>;
+#[derive(Debug)]
+pub struct Driver {
+    connection: Connection<Gathered<Tls>, Bytes>,
+    outlet: Outlet<Tls>,
+}
+
+impl Driver {
+    /// Runs the connection to its end.
+    ///
+    /// # Errors
+    /// It broke.
+    pub async fn run(self) -> io::Result<()> {
+        let Self { mut connection, outlet } = self;
+        let ended = poll_fn(|cx| outlet.poll_after(Pin::new(&mut connection).poll(cx), cx)).await?;
+        ended.map_err(io::Error::other)
+    }
+}
 
 /// Handshakes: TLS, in which the expected identity must show itself, then HTTP/2.
 ///
@@ -44,7 +66,10 @@ pub async fn handshake(
             .connect(name, socket.into_tunnel())
             .await
             .map_err(|error| Failure::new(tls_reason(&error), &error))?;
-        settings().handshake(tls).await.map_err(|error| Failure::new(Reason::TunnelProtocol, &error))
+        let (gathered, outlet) = gather(tls);
+        let broken = |error: h2::Error| Failure::new(Reason::TunnelProtocol, &error);
+        let (sender, connection) = settings().handshake(gathered).await.map_err(broken)?;
+        Ok((sender, Driver { connection, outlet }))
     };
     match timeout(limits.handshake, shaking).await {
         Ok(shaken) => shaken,
@@ -53,7 +78,7 @@ pub async fn handshake(
 }
 
 /// Whether a handshake failed because of who answered.
-fn tls_reason(error: &std::io::Error) -> Reason {
+fn tls_reason(error: &io::Error) -> Reason {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) => {

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod connect;
+pub mod gather;
 pub mod pool;
 pub mod server;
 

@@ -1,6 +1,7 @@
 //! Accepts tunnel connections on a pod's port 15008: TLS shows who connects, then every CONNECT goes to `inbound`.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::gather::{Gathered, Outlet, gather};
 use crate::telemetry::{Direction, Failure, Reason};
 use crate::tls::certificate::Leaf;
 use crate::tls::verifier;
@@ -27,7 +29,8 @@ use crate::traffic::served::Served;
 use crate::traffic::socket::{Socket, TunnelSocket};
 use crate::traffic::worker::Worker;
 
-type Http2 = Connection<TlsStream<TunnelSocket>, Bytes>;
+type Tls = TlsStream<TunnelSocket>;
+type Http2 = (Connection<Gathered<Tls>, Bytes>, Outlet<Tls>);
 
 /// The other end of a tunnel connection, proven by its handshake.
 #[derive(Debug)]
@@ -78,8 +81,9 @@ async fn handshake<N: PodNetwork>(
         let (peer, leaf) =
             verifier::peer(tls.get_ref().1).map_err(|error| Failure::new(Reason::TlsCertificate, &error))?;
         let broken = |error: h2::Error| Failure::new(Reason::TunnelBroken, &error);
-        let connection = settings().handshake(tls).await.map_err(broken)?;
-        Ok::<_, Failure>((connection, peer, leaf))
+        let (gathered, outlet) = gather(tls);
+        let connection = settings().handshake(gathered).await.map_err(broken)?;
+        Ok::<_, Failure>(((connection, outlet), peer, leaf))
     };
     let (connection, peer, Leaf { not_after, .. }) = match timeout(worker.limits.handshake, shaking).await {
         Ok(shaken) => shaken?,
@@ -118,7 +122,7 @@ fn settings() -> h2::server::Builder {
 async fn accept_streams<N: PodNetwork>(
     worker: &Rc<Worker<N>>,
     served: &Rc<Served>,
-    mut connection: Http2,
+    (mut connection, outlet): Http2,
     tunnel: &Rc<TunnelPeer>,
 ) -> Result<(), Failure> {
     let idle = 2 * worker.limits.tunnel_idle;
@@ -143,8 +147,10 @@ async fn accept_streams<N: PodNetwork>(
                 used = false;
                 tick.as_mut().reset(Instant::now() + idle);
             }
-            accepted = connection.accept() => {
-                let Some(accepted) = accepted else { return Ok(()) };
+            accepted = poll_fn(|cx| outlet.poll_after(connection.poll_accept(cx), cx)) => {
+                let Some(accepted) = accepted.map_err(|error| Failure::new(Reason::TunnelBroken, &error))? else {
+                    return Ok(());
+                };
                 let (request, respond) = accepted.map_err(|error| Failure::new(Reason::TunnelBroken, &error))?;
                 used = true;
                 leaving = leaving || begin(worker, served, tunnel, request, respond, &mut connection);
@@ -160,7 +166,7 @@ fn begin<N: PodNetwork>(
     tunnel: &Rc<TunnelPeer>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    connection: &mut Http2,
+    connection: &mut Connection<Gathered<Tls>, Bytes>,
 ) -> bool {
     if tunnel.is_expired() {
         // Not processed: the client opens it again over a connection with its present certificate.
