@@ -273,6 +273,8 @@ mod tests {
         assert_eq!(traffic.path_normalization.as_deref(), Some("MERGE_SLASHES"));
         assert_eq!(config.l7, Some(L7::Rules));
         assert_eq!(config.context("cluster.local").virtual_service_export_to, ["."]);
+        let (config, problems) = MeshConfig::parse("accessLogFile: ''");
+        assert!(problems.is_empty() && config.unwrap().traffic().access_log_off);
         for (text, path) in [
             ("connectTimeout: 2", "connectTimeout"),
             ("defaultHttpRetryPolicy: {retryOn: x}", "defaultHttpRetryPolicy.attempts"),

@@ -50,6 +50,9 @@ pub struct MeshTraffic {
     pub locality: Option<Locality>,
     /// `connectTimeout`.
     pub connect_timeout: Option<Duration>,
+    /// `accessLogFile: ""`; what is not said leaves the access log on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub access_log_off: bool,
     /// `accessLogEncoding: JSON`.
     pub access_log_json: bool,
     /// `accessLogFormat`; `None`: Istio's default.

@@ -17,7 +17,7 @@ mod request;
 mod series;
 pub mod tcp;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use heddle_core::store::MeshTraffic;
@@ -110,6 +110,7 @@ impl Telemetry {
             server_tunnels: self.tunnels.with_label_values(&["server"]),
             live: self.live.clone(),
             access_log: self.access_log.clone(),
+            silent: Cell::new(false),
             format: RefCell::default(),
         })
     }
@@ -128,6 +129,8 @@ pub struct WorkerTelemetry {
     /// Connections in the live tables.
     pub live: IntGauge,
     access_log: AccessLog,
+    /// The mesh wants no access log.
+    silent: Cell<bool>,
     format: RefCell<InForce>,
 }
 
@@ -147,6 +150,7 @@ impl WorkerTelemetry {
 
     /// Brings the access log's format up to date; one that is none leaves the last in force.
     pub fn configure(&self, traffic: &MeshTraffic) {
+        self.silent.set(traffic.access_log_off);
         let mut now = self.format.borrow_mut();
         if now.json == traffic.access_log_json && now.text == traffic.access_log_format {
             return;
@@ -156,6 +160,11 @@ impl WorkerTelemetry {
             Ok(format) => now.format = Rc::new(format),
             Err(error) => tracing::warn!(%error, "the access log keeps its format"),
         }
+    }
+
+    /// Whether anybody wants lines of the access log.
+    pub fn logs(&self) -> bool {
+        self.access_log.is_enabled() && !self.silent.get()
     }
 
     fn format(&self) -> Rc<Format> {

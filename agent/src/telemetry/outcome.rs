@@ -135,7 +135,7 @@ impl Outcome {
         if let Some(counters) = self.meter.counters.borrow_mut().take() {
             counters.close(flags);
         }
-        if !self.carries_requests {
+        if !self.carries_requests && self.telemetry.logs() {
             self.log(flags, result.err());
         }
     }

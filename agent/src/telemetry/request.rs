@@ -31,7 +31,7 @@ impl WorkerTelemetry {
         self.http
             .pair(&labels)
             .count(answer, Measure { duration, received: record.received, sent: record.sent });
-        if !self.access_log.is_enabled() {
+        if !self.logs() {
             return;
         }
         let proven = reporter == Reporter::Destination && record.mutual_tls;
@@ -81,7 +81,7 @@ impl WorkerTelemetry {
     ) {
         let format = self.format.borrow();
         let names = wanted(&format.format.wanted);
-        if !names.is_empty() && self.access_log.is_enabled() {
+        if !names.is_empty() && self.logs() {
             *part(&mut record.captured) = names.iter().map(|name| headers.get(name).cloned()).collect();
         }
     }

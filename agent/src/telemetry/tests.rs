@@ -130,3 +130,16 @@ fn the_format_follows_the_mesh_config_and_a_bad_one_changes_nothing() {
     worker.configure(&traffic(true, None));
     assert_eq!(wanted(&worker), 0);
 }
+
+#[test]
+fn an_access_log_that_the_mesh_does_not_want_gets_no_lines() {
+    let (sender, lines) = channel();
+    let log = AccessLog::to(Lines(sender), IntCounter::new("lost", "lines").unwrap()).unwrap();
+    let worker = Telemetry::new(Registry::new()).unwrap().logging_to(log).worker();
+    for (access_log_off, code) in [(true, 201), (false, 202)] {
+        worker.configure(&MeshTraffic { access_log_off, ..MeshTraffic::default() });
+        worker.request(&RequestRecord { code, ..begin(Direction::Outbound) });
+    }
+    let text = lines.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(text.contains(" 202 ") && !text.contains(" 201 "), "{text}");
+}

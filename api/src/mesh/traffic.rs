@@ -74,11 +74,12 @@ pub(super) fn read(written: &super::WrittenMesh, notes: &mut Notes) -> (MeshTraf
             .as_ref()
             .map(|setting| locality(setting, &at("localityLbSetting"), notes)),
         connect_timeout: duration::istio(written.connect_timeout.as_deref(), &at("connectTimeout"), notes),
+        access_log_off: written.access_log_file.as_deref() == Some(""),
         access_log_json: written.access_log_encoding == Some(LogEncoding::Json),
         access_log_format: written.access_log_format.clone().filter(|format| !format.is_empty()),
         path_normalization: written.path_normalization.as_ref().and_then(normalization),
     };
-    if written.access_log_file.as_deref().is_some_and(|file| file != "/dev/stdout") {
+    if written.access_log_file.as_deref().is_some_and(|file| !matches!(file, "" | "/dev/stdout")) {
         notes.unserved(
             &at("accessLogFile"),
             "is not served: the access log goes to the agent's standard output, as with /dev/stdout",
