@@ -259,7 +259,9 @@ impl Outgoing {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(ATTEMPT_COUNT, attempt_count(number));
+        if number > 1 {
+            request.headers_mut().insert(ATTEMPT_COUNT, attempt_count(number));
+        }
         match speak {
             Speak::Http1 => {
                 *request.version_mut() = Version::HTTP_11;

@@ -1,7 +1,7 @@
 //! Sends a request on: try, wait, try elsewhere, within its deadlines and its cluster's budgets.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use super::bodies::Bodies;
 use super::body::Body;
 use super::exchange::{Exchange, Keep, Receiving};
 use super::hashing;
-use super::head::{self, EXPECTED_TIMEOUT, FORWARDED_PROTO, REQUEST_ID, SERVICE_TIME};
+use super::head::{self, ATTEMPT_COUNT, EXPECTED_TIMEOUT, FORWARDED_PROTO, REQUEST_ID, SERVICE_TIME};
 use super::local::Local;
 use super::record::Flags;
 use super::request::Asked;
@@ -65,16 +65,18 @@ pub async fn send<N: PodNetwork>(
     let outgoing = outgoing(stage, exchange, asked, &route);
     let bodies = Bodies::new(stage, exchange, incoming, &route, &outgoing);
     let mut deadline: Deadline = route.timeout.map(|timeout| Box::pin(sleep(timeout)));
-    let trying = Box::pin(tries(stage, exchange, (&route, hash), &outgoing, &bodies));
-    let answered = match &mut deadline {
-        None => trying.await,
-        Some(deadline) => tokio::select! {
-            biased;
-            answered = trying => answered,
-            () = deadline => Err(Box::new(Local::new(
-                StatusCode::GATEWAY_TIMEOUT, Flags::UT, "response_timeout", "upstream request timeout",
-            ))),
-        },
+    let answered = {
+        let trying = pin!(tries(stage, exchange, (&route, hash), &outgoing, &bodies));
+        match &mut deadline {
+            None => trying.await,
+            Some(deadline) => tokio::select! {
+                biased;
+                answered = trying => answered,
+                () = deadline => Err(Box::new(Local::new(
+                    StatusCode::GATEWAY_TIMEOUT, Flags::UT, "response_timeout", "upstream request timeout",
+                ))),
+            },
+        }
     }?;
     bodies.settle();
     Ok(respond(stage, exchange, &mut route, outgoing, answered, (deadline, request_budget)))
@@ -99,7 +101,9 @@ fn outgoing<N: PodNetwork>(stage: &Stage<N>, exchange: &Exchange, asked: Asked, 
     let mut headers = parts.headers;
     if !headers.contains_key(REQUEST_ID) {
         let id = head::request_id(stage.worker.random_bits(), stage.worker.random_bits());
-        exchange.record().request_id = Some(id.clone());
+        if stage.worker.telemetry.logs() {
+            exchange.record().request_id = Some(id.clone());
+        }
         headers.insert(REQUEST_ID, id);
     }
     if !headers.contains_key(FORWARDED_PROTO) {
@@ -113,6 +117,8 @@ fn outgoing<N: PodNetwork>(stage: &Stage<N>, exchange: &Exchange, asked: Asked, 
     if let Some((rule, at)) = &route.rule {
         rule.change_request(&mut headers, backend(rule, *at));
     }
+    // Here, so that the copies that tries get have it in its place.
+    headers.insert(ATTEMPT_COUNT, head::attempt_count(1));
     stage.worker.telemetry.capture_request(&mut exchange.record(), &headers);
     Outgoing {
         method: parts.method,
@@ -161,7 +167,7 @@ async fn tries<N: PodNetwork>(
         let outcome = match attempt.pick(&context) {
             Ok(picked) => {
                 let (host, address) = (picked.host.clone(), picked.endpoint.address);
-                let sending = Box::pin(attempt.send(picked, outgoing, bodies.next()));
+                let sending = pin!(attempt.send(picked, outgoing, bodies.next()));
                 let outcome = match route.retry.per_try_timeout.filter(|limit| !limit.is_zero()) {
                     None => sending.await,
                     Some(limit) => match timeout(limit, sending).await {
@@ -271,7 +277,7 @@ fn respond<N: PodNetwork>(
     let protocol = parts.headers.get(http::header::UPGRADE).cloned();
     head::strip_hop(&mut parts.headers);
     parts.extensions.clear();
-    parts.headers.insert(SERVICE_TIME, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(0)));
+    parts.headers.insert(SERVICE_TIME, head::millis(took));
     if let Some((rule, at)) = &route.rule {
         rule.change_response(&mut parts.headers, backend(rule, *at));
     }

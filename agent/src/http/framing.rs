@@ -172,7 +172,7 @@ impl Scanner {
     }
 
     fn whole_line(&mut self, line: &[u8], most: usize) -> Result<(), Bad> {
-        if line.len() > most || line.iter().any(|byte| matches!(byte, b'\r' | 0)) {
+        if line.len() > most {
             return Err(Bad);
         }
         match self.at {
@@ -283,6 +283,10 @@ impl Head {
 }
 
 fn chunk_size(line: &[u8]) -> Result<u64, Bad> {
+    // In other lines these are refused with everything else that is not text.
+    if line.iter().any(|byte| matches!(byte, b'\r' | 0)) {
+        return Err(Bad);
+    }
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
     // A blank before the extensions is "bad whitespace" that servers read differently.
     number(digits, 16)
@@ -299,8 +303,25 @@ fn number(digits: &[u8], base: u32) -> Result<u64, Bad> {
     })
 }
 
+/// RFC 9110 section 5.6.2, by byte.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < 256 {
+        table[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
 
 #[cfg(test)]

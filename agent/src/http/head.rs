@@ -29,6 +29,9 @@ const RQ_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-time
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+/// What goes whatever it says. What agents tell each other is an application's neither to say nor to hear.
+const OF_HOP: [HeaderName; 7] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, MISSED];
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Why a head is refused with 400.
@@ -75,11 +78,14 @@ fn has_user(authority: &Authority) -> bool {
 
 /// Takes away what belongs to the hop that the message came by. `te: trailers` stays: gRPC servers want it.
 pub fn strip_hop(headers: &mut HeaderMap) {
+    // One look at each header instead of one for each name: most messages have none of these.
+    if !headers.keys().any(|name| name == TE || is_of_hop(name)) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         strip_nominated(headers);
     }
-    // What agents tell each other is an application's neither to say nor to hear.
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, MISSED] {
+    for name in OF_HOP {
         headers.remove(name);
     }
     if headers.get(TE).is_some_and(|te| !mentions(te, b"trailers")) {
@@ -87,6 +93,10 @@ pub fn strip_hop(headers: &mut HeaderMap) {
     } else if let Some(te) = headers.get_mut(TE) {
         *te = HeaderValue::from_static("trailers");
     }
+}
+
+fn is_of_hop(name: &HeaderName) -> bool {
+    OF_HOP.contains(name)
 }
 
 /// RFC 9110 section 7.6.1: what `Connection` names goes too. What frames or routes the message is not to be named.
@@ -128,14 +138,21 @@ pub fn take_timeout(headers: &mut HeaderMap) -> Option<Duration> {
     asked.to_str().ok()?.parse().ok().map(Duration::from_millis)
 }
 
-/// How often a request was sent, as a header; the first few without an allocation.
+/// How often a request was sent, as a header.
 pub fn attempt_count(number: u32) -> HeaderValue {
-    match number {
-        1 => HeaderValue::from_static("1"),
-        2 => HeaderValue::from_static("2"),
-        3 => HeaderValue::from_static("3"),
-        more => HeaderValue::from(more),
-    }
+    digits(number.into())
+}
+
+/// A time in milliseconds, as a header.
+pub fn millis(time: Duration) -> HeaderValue {
+    digits(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// One digit without an allocation, which most are.
+fn digits(number: u64) -> HeaderValue {
+    const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let digit = usize::try_from(number).ok().and_then(|number| DIGITS.get(number));
+    digit.map_or_else(|| HeaderValue::from(number), |digit| HeaderValue::from_static(digit))
 }
 
 /// `grpc-status` of a head or of trailers.

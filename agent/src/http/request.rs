@@ -38,7 +38,7 @@ pub async fn serve<N: PodNetwork>(
     let exchange = begin(&stage, &parts);
     let under_way = stage.activity.begin();
     let (version, grpc) = (parts.version, exchange.record().grpc);
-    let answered = Box::pin(answer(&stage, &exchange, (parts, on_upgrade), incoming)).await;
+    let answered = answer(&stage, &exchange, (parts, on_upgrade), incoming).await;
     let mut response = match answered {
         Ok(Answer::Upstream(response)) => response,
         Ok(Answer::Here(local)) | Err(local) => reply(&exchange, *local, grpc, under_way),

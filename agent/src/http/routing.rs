@@ -151,7 +151,8 @@ fn by_rule<N: PodNetwork>(
     };
     let at = forward.backends().iter().position(|each| std::ptr::eq(each, backend)).unwrap_or(0);
     let upstream = |host: &heddle_core::route::model::HostRef| {
-        let port = host.port_or(only_port(snapshot, &host.host, local.identity.namespace()), head.port);
+        let only = || only_port(snapshot, &host.host, local.identity.namespace());
+        let port = host.port.unwrap_or_else(|| host.port_or(only(), head.port));
         stage.clusters.get(snapshot, local, (&host.host, port, host.subset.as_deref()))
     };
     let mirrored = |mirror: &&Mirror| mirror.share.hits(stage.worker.random());

@@ -89,10 +89,10 @@ pub struct LocalExecutor(pub TaskTracker);
 
 impl<F> Executor<F> for LocalExecutor
 where
-    F: Future + 'static,
+    F: Future<Output = ()> + 'static,
 {
     fn execute(&self, task: F) {
-        self.0.spawn_local(async move { drop(task.await) });
+        self.0.spawn_local(task);
     }
 }
 

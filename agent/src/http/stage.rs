@@ -82,7 +82,8 @@ pub async fn serve<N: PodNetwork>(
         activity: stage.activity.clone(),
     };
     let handling = stage.clone();
-    let service = service_fn(move |request| request::serve(handling.clone(), request));
+    // Boxed: hyper and the runtime hand it on by value, several times.
+    let service = service_fn(move |request| Box::pin(request::serve(handling.clone(), request)));
     let wire = Wire::Socket(socket);
     let ended = match &stage.framing {
         Some(framing) if !two => {

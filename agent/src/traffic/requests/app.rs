@@ -62,7 +62,7 @@ impl App {
     ) -> Result<Lease1, Failure> {
         let last = self.http1.borrow_mut().take();
         if let Some(mut last) = last
-            && let Ok(Ok(())) = timeout(READY, last.sender.ready()).await
+            && (last.sender.is_ready() || matches!(timeout(READY, last.sender.ready()).await, Ok(Ok(()))))
         {
             return Ok(last);
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use heddle_core::authorize::{Peer, Permit, authorize_request};
+use heddle_core::identity::Identity;
 use heddle_core::policy::RequestFacts;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::request::Parts;
@@ -108,17 +109,20 @@ fn headers<N: PodNetwork>(
 
 /// Istio's inbound proxies append who has proven to be the client, and let nobody say so who has not.
 fn client_certificate<N: PodNetwork>(connection: &Requests<N>, headers: &mut HeaderMap) {
-    let (Peer::Verified(peer), Some(own)) = (&connection.flow.peer, connection.labels.destination.identity())
-    else {
+    let Some(proven) = &connection.client_certificate else {
         headers.remove(CLIENT_CERT);
         return;
     };
-    let own = format!("By={own};URI={peer}");
-    let earlier = headers.get(CLIENT_CERT).and_then(|value| value.to_str().ok());
-    let both = earlier.map_or_else(|| own.clone(), |earlier| format!("{earlier},{own}"));
-    if let Ok(value) = HeaderValue::from_str(&both) {
-        headers.insert(CLIENT_CERT, value);
-    }
+    let earlier =
+        headers.get(CLIENT_CERT).map(|earlier| [earlier.as_bytes(), b",", proven.as_bytes()].concat());
+    let value = earlier.and_then(|both| HeaderValue::try_from(both).ok());
+    headers.insert(CLIENT_CERT, value.unwrap_or_else(|| proven.clone()));
+}
+
+/// Who has proven to be the client of a connection, in Envoy's words.
+pub(super) fn proven(peer: &Peer, own: Option<&Identity>) -> Option<HeaderValue> {
+    let Peer::Verified(peer) = peer else { return None };
+    HeaderValue::try_from(format!("By={};URI={peer}", own?)).ok()
 }
 
 /// The target as the application gets it: origin form, or all parts of it in HTTP/2.
@@ -130,9 +134,9 @@ fn uri(target: &Target, two: bool) -> Result<Uri, http::Error> {
         Some(authority) if connects && !two => Uri::builder().authority(authority).build(),
         Some(authority) if two => {
             let builder = Uri::builder().scheme(Scheme::HTTP).authority(authority);
-            builder.path_and_query(target.path.clone()).build()
+            builder.path_and_query(target.path.path_and_query().clone()).build()
         }
-        _ => Ok(Uri::from(target.path.clone())),
+        _ => Ok(Uri::from(target.path.path_and_query().clone())),
     }
 }
 
@@ -263,8 +267,7 @@ fn finish<N: PodNetwork>(connection: &Requests<N>, answer: &mut Answer, took: Du
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(UPGRADE, protocol);
     }
-    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    response.headers_mut().insert(head::SERVICE_TIME, HeaderValue::from(millis));
+    response.headers_mut().insert(head::SERVICE_TIME, head::millis(took));
     if response.version() < Version::HTTP_2 {
         *response.version_mut() = Version::HTTP_11;
     }

@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use heddle_core::authorize::{Permit, Verdict, authorize, authorize_request};
 use heddle_core::policy::RequestFacts;
-use heddle_core::route::{CanonicalPath, Normalization};
-use http::uri::PathAndQuery;
+use heddle_core::route::CanonicalPath;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
@@ -22,16 +21,15 @@ use crate::traffic::network::PodNetwork;
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) method: Method,
-    pub(super) path: PathAndQuery,
+    pub(super) path: CanonicalPath,
     /// `None`: HTTP/1.0 without a `Host`.
     pub(super) authority: Option<HeaderValue>,
-    judged_path: Box<str>,
 }
 
 impl Target {
     fn facts(&self) -> RequestFacts<'_> {
         let host = self.authority.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-        RequestFacts { method: self.method.as_str(), path: &self.judged_path, host }
+        RequestFacts { method: self.method.as_str(), path: self.path.path(), host }
     }
 
     pub(super) fn asked(&self) -> Asked {
@@ -63,9 +61,7 @@ pub(super) async fn serve<N: PodNetwork>(
     let answered = match judged {
         Ok((target, permit)) => {
             let sent = forward::Sent { parts, body, upgrade, crossing, exchange: exchange.clone() };
-            // Boxed: a request is answered for longer than it is judged.
-            let sending = Box::pin(forward::send(&connection, &target, permit, sent));
-            sending.await.map(|answer| (answer, target))
+            forward::send(&connection, &target, permit, sent).await.map(|answer| (answer, target))
         }
         Err(refusal) => Err(refusal),
     };
@@ -114,7 +110,7 @@ fn of_connection<N: PodNetwork>(connection: &Requests<N>, record: RequestRecord)
         cluster: Some(connection.cluster.clone()),
         downstream_local: Some(connection.flow.destination),
         downstream_remote: Some(connection.client),
-        route: Some("default".into()),
+        route: Some(connection.worker.http.default_route()),
         source: labels.source.clone(),
         destination: labels.destination.clone(),
         service: asked.or(labels.service.as_ref()).cloned(),
@@ -154,10 +150,9 @@ fn target<N: PodNetwork>(
         return Err("missing_host_header");
     }
     let snapshot = connection.worker.snapshot();
-    let how = Normalization::from_config(snapshot.mesh().traffic.path_normalization.as_deref());
-    let canonical = CanonicalPath::of(uri, how).map_err(|_bad| "path_normalization_failed")?;
-    let path = canonical.path_and_query().clone();
-    Ok(Target { method: method.clone(), path, authority, judged_path: canonical.path().into() })
+    let how = snapshot.routes().normalization();
+    let path = CanonicalPath::of(uri, how).map_err(|_bad| "path_normalization_failed")?;
+    Ok(Target { method: method.clone(), path, authority })
 }
 
 /// By the newest configuration; a connection of which every request is permitted is asked once for each.

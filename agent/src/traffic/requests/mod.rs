@@ -21,7 +21,7 @@ use bytes::Bytes;
 use heddle_core::authorize::Flow;
 use heddle_core::names::Generation;
 use heddle_core::workload::Service;
-use http::Version;
+use http::{HeaderValue, Version};
 use hyper::service::service_fn;
 
 use super::arrival::{Arrival, Passing, pass};
@@ -45,6 +45,8 @@ pub(super) struct Requests<N> {
     client: SocketAddr,
     flow: Flow,
     labels: Labels,
+    /// `x-forwarded-client-cert`, where the client has proven who it is.
+    client_certificate: Option<HeaderValue>,
     /// Those that lead to this port.
     services: Vec<Arc<Service>>,
     cluster: Arc<str>,
@@ -73,6 +75,7 @@ impl<N: PodNetwork> Requests<N> {
             direction: arrival.direction,
             client: arrival.client,
             flow: arrival.flow.clone(),
+            client_certificate: forward::proven(&arrival.flow.peer, labels.destination.identity()),
             labels,
             services,
             cluster: format!("inbound|{}||", arrival.flow.destination.port()).into(),
@@ -94,7 +97,8 @@ impl<N: PodNetwork> Requests<N> {
             activity: this.activity.clone(),
         };
         let handling = this.clone();
-        let service = service_fn(move |request| handle::serve(handling.clone(), request));
+        // Boxed: hyper and the runtime hand it on by value, several times.
+        let service = service_fn(move |request| Box::pin(handle::serve(handling.clone(), request)));
         let ended = if two {
             server::http2(wire, first, service, &bounds, &this.worker.tasks).await.map(|()| Ended::Closed)
         } else {
