@@ -1,20 +1,21 @@
-//! What one request of a kept connection costs on the heap of the client's agent.
+//! What one request of a kept connection costs on the heap: in the client's agent, and in both.
 #![allow(clippy::unwrap_used, clippy::panic, missing_debug_implementations)]
 
 #[path = "../tunnel/authority.rs"]
 #[allow(dead_code, missing_debug_implementations)]
 mod authority;
+#[allow(missing_debug_implementations)]
+mod load;
 #[path = "../tunnel/world.rs"]
 #[allow(dead_code, missing_debug_implementations)]
 mod world;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use heddle_core::workload::{Tunnel, Workload};
-use world::{SERVER, World, address, plain_workload};
+use load::{Grpc, Http1, grpc_app, http1_app};
+use world::{SERVER, World, plain_workload};
 
 struct Counting;
 
@@ -41,45 +42,46 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Requests that are counted.
 const REQUESTS: u64 = 1000;
-/// 24 as measured: two heads in and out of hyper (names, values, maps), the record, the copy of the headers that another try
-/// would need, and the boxed futures of the stages.
-const BOUND: u64 = 30;
 
-/// Client and application use the stack only: what is counted is the agent's.
-fn exchange(stream: &mut TcpStream, buffer: &mut [u8; 4096]) {
-    stream.write_all(b"GET /a/b?c HTTP/1.1\r\nHost: 10.244.2.2\r\nUser-Agent: test\r\n\r\n").unwrap();
-    let mut read = 0;
-    while !buffer[..read].ends_with(b"\r\n\r\nok") {
-        read += stream.read(&mut buffer[read..]).unwrap();
-    }
+/// What a round of so many requests takes from the heap, for each.
+fn each(requests: u64, mut round: impl FnMut()) -> u64 {
+    (0..100).for_each(|_| round());
+    let before = COUNT.load(Ordering::Relaxed);
+    (0..REQUESTS / requests).for_each(|_| round());
+    (COUNT.load(Ordering::Relaxed) - before) / (REQUESTS / requests * requests)
 }
 
 #[test]
 fn a_request_costs_few_allocations() {
     let world = World::new();
+    http1_app(&world);
+    let mut through_both = Http1::new(&world, 1);
+    let both = each(1, || through_both.round());
     world.change(|store| {
         store.put_workload(Workload { tunnel: Tunnel::None, ..plain_workload("server", &[SERVER]) });
     });
-    world.serve(80, |mut connection: TcpStream| {
-        let (mut buffer, mut read) = ([0; 4096], 0);
-        while let Ok(more) = connection.read(&mut buffer[read..]) {
-            read += more;
-            if more == 0 {
-                return;
-            }
-            if buffer[..read].ends_with(b"\r\n\r\n") {
-                connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
-                read = 0;
-            }
-        }
-    });
-    let mut stream = world.connect(address(SERVER, 80));
-    let mut buffer = [0; 4096];
-    (0..100).for_each(|_| exchange(&mut stream, &mut buffer));
-    let before = COUNT.load(Ordering::Relaxed);
-    (0..REQUESTS).for_each(|_| exchange(&mut stream, &mut buffer));
-    let each = (COUNT.load(Ordering::Relaxed) - before) / REQUESTS;
-    println!("{each} allocations a request");
-    assert!(each <= BOUND, "{each}");
+    let mut through_one = Http1::new(&world, 1);
+    let one = each(1, || through_one.round());
+    println!("{one} allocations a request in the client's agent, {both} in both and the tunnel");
+    assert!(one <= 30, "{one}");
+}
+
+/// For profilers: `LOAD=http1|grpc ROUNDS=n`, 16 requests at once.
+#[test]
+#[ignore = "measures nothing by itself"]
+fn load() {
+    let wanted = |name: &str| std::env::var(name).unwrap_or_default();
+    let rounds = wanted("ROUNDS").parse().unwrap_or(1000);
+    let world = World::new();
+    if wanted("LOAD") == "grpc" {
+        grpc_app(&world);
+        let mut client = Grpc::new(&world, 16);
+        (0..rounds).for_each(|_| client.round());
+    } else {
+        http1_app(&world);
+        let mut client = Http1::new(&world, 16);
+        (0..rounds).for_each(|_| client.round());
+    }
 }
