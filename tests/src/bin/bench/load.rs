@@ -35,49 +35,55 @@ pub(crate) fn requests(
     parse_wrk(&text).with_context(|| format!("{}: {text}", argv.join(" ")))
 }
 
-/// wrk from the client's pod over kept connections.
-pub(crate) fn wrk(world: &World, way: l7::Way, connections: u32, seconds: u32) -> Result<Requests> {
-    let url = format!("http://{}/", world.authority(way, Protocol::Http1));
-    let argv = format!("wrk -t1 -c{connections} -d{seconds}s --latency {url}");
-    let argv: Vec<String> = argv.split(' ').map(str::to_owned).collect();
-    let text = world.in_client(way, &argv)?;
-    parse_wrk(&text).with_context(|| format!("{}: {text}", argv.join(" ")))
+/// wrk or h2load from the client's pod over kept connections, ten streams at once on each of HTTP/2; the bodies of gRPC
+/// are an empty message.
+pub(crate) fn l7(
+    world: &World,
+    way: l7::Way,
+    protocol: Protocol,
+    connections: u32,
+    seconds: u32,
+) -> Result<Requests> {
+    let authority = world.authority(way, protocol);
+    let load = match protocol {
+        Protocol::Http1 => format!("wrk -t1 -c{connections} -d{seconds}s --latency http://{authority}/"),
+        Protocol::Http2 => h2load(connections, seconds, &format!("http://{authority}/")),
+        Protocol::Grpc => {
+            let grpc = "-d /tmp/message -H content-type:application/grpc -H te:trailers";
+            let load = h2load(connections, seconds, &format!("{grpc} http://{authority}/bench.Echo/Call"));
+            // Flag and length.
+            format!("head -c 5 /dev/zero > /tmp/message; {load}")
+        }
+    };
+    let text = world.in_client(way, &["sh".to_owned(), "-c".to_owned(), load.clone()])?;
+    match protocol {
+        Protocol::Http1 => parse_wrk(&text),
+        Protocol::Http2 | Protocol::Grpc => parse_h2load(&text),
+    }
+    .with_context(|| format!("{load}: {text}"))
 }
 
-/// h2load from the client's pod, ten streams at once on each connection; requests per second.
-pub(crate) fn h2load(world: &World, way: l7::Way, connections: u32, seconds: u32) -> Result<f64> {
-    let url = format!("http://{}/", world.authority(way, Protocol::Http2));
-    let argv = format!("h2load -t1 -c{connections} -m10 -D{seconds} {url}");
-    h2load_rate(world, way, &argv)
-}
-
-/// h2load with a gRPC message as its body; calls per second.
-pub(crate) fn grpc(world: &World, way: l7::Way, connections: u32, seconds: u32) -> Result<f64> {
-    let url = format!("http://{}/bench.Echo/Call", world.authority(way, Protocol::Grpc));
-    // An empty message: flag and length.
-    let make = "head -c 5 /dev/zero > /tmp/message";
-    let load = format!(
-        "h2load -t1 -c{connections} -m10 -D{seconds} -d /tmp/message -H content-type:application/grpc -H te:trailers {url}"
-    );
-    let argv = ["sh".to_owned(), "-c".to_owned(), format!("{make} && exec {load}")];
-    parse_h2load(&world.in_client(way, &argv)?)
-}
-
-fn h2load_rate(world: &World, way: l7::Way, command: &str) -> Result<f64> {
-    let argv: Vec<String> = command.split(' ').map(str::to_owned).collect();
-    let text = world.in_client(way, &argv)?;
-    parse_h2load(&text).with_context(|| format!("{command}: {text}"))
+/// h2load tells no percentiles: its log has a line for each request, whose third field is its time in microseconds.
+fn h2load(connections: u32, seconds: u32, to: &str) -> String {
+    let percentiles = "awk '{print $3}' /tmp/times | sort -n | awk '{t[NR] = $1} END {print \"percentiles: \" t[int(NR / 2) + 1], t[int(NR * 0.99) + 1]}'";
+    format!(
+        "rm -f /tmp/times; h2load -t1 -c{connections} -m10 -D{seconds} --log-file=/tmp/times {to} && {percentiles}"
+    )
 }
 
 /// `finished in 1.00s, 12345.60 req/s, 1.20MB/s`, and all of them 2xx.
-fn parse_h2load(text: &str) -> Result<f64> {
-    let line = text.lines().find(|line| line.starts_with("finished in ")).context("not finished")?;
-    let statuses = text.lines().find(|line| line.starts_with("status codes: ")).context("no statuses")?;
+fn parse_h2load(text: &str) -> Result<Requests> {
+    let after = |name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))
+    };
+    let statuses = after("status codes: ")?;
     ensure!(statuses.contains(" 0 3xx, 0 4xx, 0 5xx"), "{statuses}");
-    let rate = line.split(", ").nth(1).and_then(|part| part.strip_suffix(" req/s")).context("no rate")?;
-    let rate = rate.parse()?;
+    let rate = after("finished in ")?.split(", ").nth(1).and_then(|part| part.strip_suffix(" req/s"));
+    let rate = rate.context("no rate")?.parse()?;
     ensure!(rate > 0.0, "no request was answered");
-    Ok(rate)
+    let count = statuses.split_once(" 2xx").context("no count")?.0.parse()?;
+    let (p50, p99) = after("percentiles: ")?.split_once(' ').context("one percentile")?;
+    Ok(Requests { rate, count, p50: p50.parse()?, p99: p99.parse()? })
 }
 
 /// iperf3 from the client's pod; bits per second that arrived.
@@ -144,9 +150,10 @@ Transfer/sec:      3.07MB
 
     #[test]
     fn what_h2load_prints_is_read() {
-        let text =
-            "finished in 1.00s, 12345.60 req/s, 1.20MB/s\nstatus codes: 12345 2xx, 0 3xx, 0 4xx, 0 5xx\n";
-        assert!((parse_h2load(text).unwrap() - 12345.6).abs() < 0.01);
+        let text = "finished in 1.00s, 12345.60 req/s, 1.20MB/s\nstatus codes: 12345 2xx, 0 3xx, 0 4xx, 0 5xx\npercentiles: 812 2345\n";
+        let read = parse_h2load(text).unwrap();
+        assert!((read.rate - 12345.6).abs() < 0.01 && (read.count - 12345.0).abs() < 0.1);
+        assert!((read.p50 - 812.0).abs() < 0.1 && (read.p99 - 2345.0).abs() < 0.1);
         assert!(parse_h2load(&text.replace(" 0 5xx", " 3 5xx")).is_err());
     }
 

@@ -67,7 +67,7 @@ impl Options {
 
 /// Every row, in the order of the report.
 fn names() -> impl Iterator<Item = &'static str> {
-    rounds::NAMES.iter().chain(footprint::NAMES).chain(l7::NAMES).copied()
+    rounds::NAMES.iter().chain(footprint::NAMES).copied().chain(l7::names())
 }
 
 fn main() -> ExitCode {

@@ -64,7 +64,9 @@ impl World {
             let config = write(&binary.path, "server", &envoy::server(&certificates))?;
             servers[Way::Envoy as usize] += &container(&binary.path, &config);
         }
-        let manifest = Manifest::new(&[include_str!("world.yaml"), &servers.join("---\n")].join("---\n"))?;
+        let manifest = Manifest::new(
+            &[include_str!("world.yaml"), include_str!("mesh.yaml"), &servers.join("---\n")].join("---\n"),
+        )?;
         let mut sandbox = Sandbox::up(NAME, &["--nodes", "2", "-f", &manifest.0, "--image", &image])?;
         if keep {
             sandbox.keep();
@@ -97,6 +99,15 @@ impl World {
         self.sandbox.synced()?;
         self.routes = Some(count);
         Ok(())
+    }
+
+    /// Has both agents write a line for each request, or not.
+    pub(crate) fn access_log(&self, on: bool) -> Result<()> {
+        let text = include_str!("mesh.yaml");
+        let text = if on { text.replace("\"\"", "/dev/stdout") } else { text.to_owned() };
+        let manifest = Manifest::new(&text)?;
+        self.sandbox.run(&["sandbox", "apply", "-f", &manifest.0])?;
+        self.sandbox.synced()
     }
 
     /// Where the client of a way sends its requests.
