@@ -79,11 +79,12 @@ pub fn forwarded(headers: &HeaderMap) -> Option<SocketAddr> {
     value.parse().ok()
 }
 
-/// Who connects, as the application shall see it.
+/// Who connects, as the application shall see it: the client by its own port, where it is one; else the pod by that of the tunnel,
+/// which carries requests of several.
 pub fn client(tunnel_peer: SocketAddr, forwarded: Option<SocketAddr>) -> SocketAddr {
     let ip = tunnel_peer.ip().to_canonical();
-    let port = forwarded.filter(|client| client.ip().to_canonical() == ip).map_or(0, |client| client.port());
-    SocketAddr::new(ip, port)
+    let lent = forwarded.filter(|client| client.ip().to_canonical() == ip && client.port() != 0);
+    SocketAddr::new(ip, lent.unwrap_or(tunnel_peer).port())
 }
 
 /// `for="ip:port"`.
@@ -151,10 +152,11 @@ mod tests {
         assert_eq!(named("for=\"10.244.2.9:5555\""), "10.244.2.9:5555");
         assert_eq!(named("for=10.244.2.9:5555;proto=https"), "10.244.2.9:5555");
         assert_eq!(named("by=x; For=\"10.244.2.9:5555\""), "10.244.2.9:5555");
-        assert_eq!(named("for=\"10.244.7.7:5555\""), "10.244.2.9:0");
-        assert_eq!(named("for=unknown"), "10.244.2.9:0");
-        assert_eq!(named("for=\""), "10.244.2.9:0");
-        assert_eq!(named(""), "10.244.2.9:0");
+        assert_eq!(named("for=\"10.244.7.7:5555\""), "10.244.2.9:40000");
+        assert_eq!(named("for=\"10.244.2.9:0\""), "10.244.2.9:40000");
+        assert_eq!(named("for=unknown"), "10.244.2.9:40000");
+        assert_eq!(named("for=\""), "10.244.2.9:40000");
+        assert_eq!(named(""), "10.244.2.9:40000");
     }
 
     #[test]
