@@ -15,6 +15,7 @@ pub mod admin;
 pub mod cni;
 pub mod control;
 pub mod datapath;
+pub mod dns;
 pub mod http;
 pub mod identity;
 pub mod node;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -150,6 +151,7 @@ fn start_traffic(
         credentials: Arc::<Identities>::clone(identities),
         telemetry: telemetry.with_access_log().map_err(std::io::Error::other)?,
         limits: Limits { hold: options.hold, drain: options.drain, ..Limits::default() },
+        lookups: Handle::current(),
     };
     spawn_workers(options.worker_count(), &context)
 }

@@ -1,6 +1,7 @@
 //! `/config/endpoints`: clusters as one pod sees them, with the state of each endpoint.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use heddle_core::identity::Identity;
@@ -13,26 +14,43 @@ use heddle_core::upstream::{
 use heddle_core::workload::{Service, Workload};
 use serde_json::{Value, json};
 
-/// Every cluster that a workload may send to: each port of each service that it sees, and their subsets.
-pub(super) fn endpoints(snapshot: &Snapshot, workload: &Workload, states: &ClusterStates) -> Vec<Value> {
+/// What the agent has found out by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Learned<'a> {
+    /// Health and budgets.
+    pub(super) states: &'a ClusterStates,
+    /// What names stand for, for the pod in question.
+    pub(super) resolved: &'a Resolved,
+}
+
+/// Every cluster that a workload may send to: each port of each service and ServiceEntry that it sees, and their subsets.
+pub(super) fn endpoints(snapshot: &Snapshot, workload: &Workload, learned: Learned<'_>) -> Vec<Value> {
     let client = Client::of(workload);
     let mut services: Vec<&Service> =
         snapshot.services().map(|service| &**service).filter(|each| sees(each, client.namespace)).collect();
     services.sort_by(|a, b| a.key.cmp(&b.key));
+    let of_service = |service: &Service| {
+        let ports: Vec<u16> = service.ports.iter().map(|port| port.service_port).collect();
+        (service.hostname.clone(), ports)
+    };
+    let mut hosts: Vec<(Arc<str>, Vec<u16>)> = services.into_iter().map(of_service).collect();
+    let entries = snapshot.routes().hosts(client.namespace).into_iter();
+    let entries = entries.filter(|host| host.is_registered() && host.service().is_none());
+    hosts.extend(entries.map(|host| (host.name().clone(), host.ports().to_vec())));
     let mut clusters = Vec::new();
-    for service in services {
-        let subsets = subsets(snapshot, &service.hostname);
-        for port in &service.ports {
-            let key = ClusterKey::new(service.hostname.clone(), port.service_port);
-            clusters.push(Cluster::build(snapshot, &client, &key, &Resolved::default()));
+    for (host, ports) in hosts {
+        let subsets = subsets(snapshot, &host);
+        for port in ports {
+            let key = ClusterKey::new(host.clone(), port);
+            clusters.push(Cluster::build(snapshot, &client, &key, learned.resolved));
             for subset in &subsets {
                 let key = ClusterKey { subset: Some(subset.as_str().into()), ..key.clone() };
-                let cluster = Cluster::build(snapshot, &client, &key, &Resolved::default());
+                let cluster = Cluster::build(snapshot, &client, &key, learned.resolved);
                 clusters.extend((!cluster.missing_subset).then_some(cluster));
             }
         }
     }
-    clusters.iter().map(|cluster| cluster_view(cluster, &workload.identity, states)).collect()
+    clusters.iter().map(|cluster| cluster_view(cluster, &workload.identity, learned.states)).collect()
 }
 
 fn sees(service: &Service, namespace: &str) -> bool {

@@ -11,15 +11,16 @@ use heddle_core::route::rule::Choice;
 use heddle_core::route::{Action, CanonicalPath, Client, CompiledRule, RequestHead, VirtualHost};
 use heddle_core::route::{Candidate, Miss, Trace};
 use heddle_core::snapshot::Snapshot;
-use heddle_core::upstream::{self, Balancer, Cluster, ClusterKey, ClusterStates, PickContext, Resolved};
+use heddle_core::upstream::{self, Balancer, Cluster, ClusterKey, ClusterStates, PickContext};
 use heddle_core::workload::{LocalWorkload, Service, Workload};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::endpoints::{algorithm, cluster_view, protocol};
+use super::endpoints::{Learned, algorithm, cluster_view, protocol};
 use super::listeners::Treatment;
 use super::routes::{cluster_key, rule_view};
+use crate::dns::Names;
 
 /// Who asks for what.
 #[derive(Debug, Deserialize)]
@@ -58,13 +59,15 @@ struct Dialled<'a> {
 pub(super) fn explain(
     snapshot: &Snapshot,
     question: &Question,
-    states: &ClusterStates,
+    (states, names): (&ClusterStates, &Names),
 ) -> Result<Value, String> {
     let local = snapshot.locals().find(|local| local.pod_uid.as_str() == question.pod_uid);
     let local = local.ok_or("the pod is not one of this node, or the controller has not announced it")?;
     let workload =
         snapshot.workload(&local.workload_uid).ok_or("the controller has not announced the pod")?;
     let dialled = dialled(snapshot, local, question);
+    let resolved = names.known(&local.pod_uid);
+    let learned = Learned { states, resolved: &resolved };
     let mut answer = json!({
         "source": {
             "namespace": local.identity.namespace(), "name": &*local.name, "labels": local.labels,
@@ -95,7 +98,7 @@ pub(super) fn explain(
         "does": treatment.word(),
     });
     if treatment != Treatment::Opaque {
-        answer["request"] = request(snapshot, (local, workload), question, &dialled, states)?;
+        answer["request"] = request(snapshot, (local, workload), question, &dialled, learned)?;
     }
     if let Some(Destination::Workload { workload, address, service: None, .. }) = resolved {
         answer["direct"] = json!({ "name": &*workload.name, "namespace": workload.identity.namespace(),
@@ -155,7 +158,7 @@ fn request(
     (local, workload): (&LocalWorkload, &Workload),
     question: &Question,
     dialled: &Dialled<'_>,
-    states: &ClusterStates,
+    learned: Learned<'_>,
 ) -> Result<Value, String> {
     let method =
         Method::from_bytes(question.method.as_bytes()).map_err(|error| format!("method: {error}"))?;
@@ -188,11 +191,19 @@ fn request(
         "authority": authority, "path": path.path_and_query().as_str(), "method": method.as_str(),
         "virtualHost": host.map(|host| &**host.name()),
     });
-    let ask = Asked { snapshot, workload, states, dialled };
+    let ask = Asked { snapshot, workload, learned, dialled };
     match host.filter(|host| host.has_rules(dialled.port)) {
         Some(host) => routed(&mut view, &ask, host, &client, &head),
         None => {
-            let key = service.map(|service| ClusterKey::new(service.hostname.clone(), dialled.port));
+            let entry = || host.filter(|host| host.is_registered()).map(|host| host.name().clone());
+            let name = host.and_then(|host| host.service()).map(|service| service.hostname.clone());
+            let name = name.or_else(entry).or_else(|| service.map(|service| service.hostname.clone()));
+            let name = name.or_else(|| {
+                let listed =
+                    snapshot.destinations().listed(client.namespace, dialled.address?, dialled.port)?;
+                Some(listed.host.clone())
+            });
+            let key = name.map(|name| ClusterKey::new(name, dialled.port));
             view["outcome"] = json!(match &key {
                 Some(_) => "no rule speaks for the host: to the service itself",
                 None => "no rule speaks for the host: as it was dialled",
@@ -207,7 +218,7 @@ fn request(
 struct Asked<'a> {
     snapshot: &'a Snapshot,
     workload: &'a Workload,
-    states: &'a ClusterStates,
+    learned: Learned<'a>,
     dialled: &'a Dialled<'a>,
 }
 
@@ -294,11 +305,11 @@ impl Asked<'_> {
     /// A cluster and the endpoint that it would choose now.
     fn cluster(&self, key: &ClusterKey, weight: u32, total: u64) -> Value {
         let client = upstream::Client::of(self.workload);
-        let cluster = Arc::new(Cluster::build(self.snapshot, &client, key, &Resolved::default()));
-        let mut view = cluster_view(&cluster, &self.workload.identity, self.states);
+        let cluster = Arc::new(Cluster::build(self.snapshot, &client, key, self.learned.resolved));
+        let mut view = cluster_view(&cluster, &self.workload.identity, self.learned.states);
         view["weight"] = json!(weight);
         view["percent"] = json!(f64::from(weight) * 100.0 / (total.max(1) as f64));
-        let state = self.states.peek(&self.workload.identity, key).unwrap_or_default();
+        let state = self.learned.states.peek(&self.workload.identity, key).unwrap_or_default();
         // Its own balancer: asking must not move the turns of those that carry traffic.
         let balancer = Balancer::new(Arc::clone(&cluster), state, Instant::now());
         let dialled = self.dialled.address.map(|ip| SocketAddr::new(ip, self.dialled.port));

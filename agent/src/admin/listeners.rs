@@ -28,7 +28,7 @@ impl Treatment {
         port: &PortMapping,
     ) -> Self {
         let client = Client { namespace: local.identity.namespace(), labels: &local.labels };
-        let rules = || snapshot.routes().has_http_rules(&client, service, port.service_port);
+        let rules = || snapshot.routes().has_http_rules(&client, &service.hostname, port.service_port);
         match (service.l7.unwrap_or(local.l7), port.protocol) {
             (L7Mode::Never, _) | (_, Protocol::Tcp | Protocol::Tls) => Self::Opaque,
             (L7Mode::Auto, protocol) if protocol.is_http() => Self::Http,

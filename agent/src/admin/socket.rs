@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::time::timeout;
 
+use super::endpoints::Learned;
 use super::http::{Answer, Connections, ServeError, accept_failed, json, text};
 use super::{Sources, endpoints, explain, judge, listeners, routes, views};
 
@@ -57,8 +58,9 @@ async fn respond(sources: Arc<Sources>, request: Request<Incoming>) -> Answer {
         return match path {
             "/log-level" => log_level(&sources, request.uri().query().unwrap_or_default()),
             "/explain" => {
-                asked(request, |question| explain::explain(&sources.snapshot(), &question, &sources.clusters))
-                    .await
+                let names = sources.workers.names();
+                let learned = (&*sources.clusters, &*names);
+                asked(request, |question| explain::explain(&sources.snapshot(), &question, learned)).await
             }
             "/judge" => asked(request, |case| judge::judge(&sources.snapshot(), &case)).await,
             _ => text(StatusCode::METHOD_NOT_ALLOWED, "only /log-level, /explain and /judge take POST\n"),
@@ -113,7 +115,11 @@ fn of_pods(sources: &Sources, path: &str, query: Option<&str>) -> serde_json::Va
         "/config/listeners" => listeners::listeners(&snapshot, local),
         _ => snapshot
             .workload(&local.workload_uid)
-            .map(|workload| endpoints::endpoints(&snapshot, workload, &sources.clusters))
+            .map(|workload| {
+                let resolved = sources.workers.names().known(&local.pod_uid);
+                let learned = Learned { states: &sources.clusters, resolved: &resolved };
+                endpoints::endpoints(&snapshot, workload, learned)
+            })
             .unwrap_or_default(),
     };
     let named = |local: &LocalWorkload| {

@@ -47,6 +47,15 @@ impl PodNetwork for Sockets {
             _ => Ok(socket),
         }
     }
+
+    fn datagrams(&self, pod: &Pod, local: SocketAddr) -> io::Result<Socket> {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        netns::inside(pod.netns.as_fd(), || {
+            let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::UDP))?;
+            socket.bind(&SockAddr::from(local))?;
+            Ok(socket)
+        })?
+    }
 }
 
 fn mark(to: SocketAddr, purpose: Purpose) -> AgentSocket {

@@ -207,7 +207,7 @@ impl<N: PodNetwork> Try<'_, N> {
         let tasks = &self.stage.worker.tasks;
         let opened = self.stage.opened.borrow_mut().take();
         match opened {
-            Some(opened) if opened.address == picked.endpoint.address => {
+            Some(opened) if opened.serves(&picked.endpoint) => {
                 pool.adopt(opened.wire, &bounds, tasks, speak).await;
             }
             // A rule sends the request elsewhere.

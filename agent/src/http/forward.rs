@@ -47,7 +47,7 @@ pub async fn send<N: PodNetwork>(
     inject(exchange, &route).await?;
     let state = route.upstream.state();
     let Some(request_budget) = state.budget.try_request(Instant::now()) else { return Err(overflow().local) };
-    if stage.worker.http.ready(&route.upstream).await {
+    if stage.clusters.resolved(&route.upstream).await {
         let snapshot = stage.worker.snapshot();
         if let Some(local) = stage.worker.rules.of(&stage.pod.uid, &snapshot) {
             stage.clusters.refresh(&route.upstream, &snapshot, &local);

@@ -101,6 +101,11 @@ pub fn plan<N: PodNetwork>(
                 let upstream = stage.clusters.get(snapshot, local, (&service.hostname, port, None));
                 Ok(Plan::Forward(Box::new(default(stage, exchange, asked, snapshot, upstream))))
             }
+            // By a ServiceEntry without virtual addresses: its endpoints, its DestinationRules.
+            None if host.is_registered() => {
+                let upstream = stage.clusters.get(snapshot, local, (host.name(), port, None));
+                Ok(Plan::Forward(Box::new(default(stage, exchange, asked, snapshot, upstream))))
+            }
             None => Ok(Plan::Forward(Box::new(as_dialled(stage, exchange, asked, snapshot, local)?))),
         },
     }
@@ -236,7 +241,15 @@ fn as_dialled<N: PodNetwork>(
         let upstream = stage.clusters.get(snapshot, local, (&service.hostname, stage.dialled.0.port(), None));
         return Ok(default(stage, exchange, asked, snapshot, upstream));
     }
-    let (endpoint, name) = match resolve(snapshot, stage.dialled, 0) {
+    let (ip, port) = (stage.dialled.0.ip(), stage.dialled.0.port());
+    let resolved = resolve(snapshot, stage.dialled, 0);
+    let known = matches!(resolved, Destination::Workload { .. });
+    let listed = || snapshot.destinations().listed(local.identity.namespace(), ip, port);
+    if let Some(listed) = (!known).then(listed).flatten() {
+        let upstream = stage.clusters.get(snapshot, local, (listed.host, port, None));
+        return Ok(default(stage, exchange, asked, snapshot, upstream));
+    }
+    let (endpoint, name) = match resolved {
         Destination::Workload { workload, address, tunnel, .. } => {
             let transport = if tunnel { Transport::Tunnel } else { Transport::Plain };
             let locality = workload.locality.clone();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use heddle_core::names::OrigDst;
+use heddle_core::upstream::{Endpoint, Transport};
 use heddle_core::workload::Service;
 use http::Version;
 use hyper::service::service_fn;
@@ -59,6 +60,15 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// Whether it is what a connection to this endpoint would be; one with TLS has offered no protocol.
+    pub fn serves(&self, endpoint: &Endpoint) -> bool {
+        let same = matches!(
+            (&self.wire, &endpoint.transport),
+            (Wire::Socket(_), Transport::Plain) | (Wire::Tunnel(_), Transport::Tunnel)
+        );
+        same && self.address == endpoint.address
+    }
+
     /// Nobody needs it: ended, not reset.
     pub fn close(self, tasks: &TaskTracker) {
         tasks.spawn_local(HttpIo::client(self.wire).close());

@@ -9,18 +9,19 @@ use heddle_core::names::Generation;
 use heddle_core::route::model::Retries;
 use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::{ClusterStates, RetryPolicy};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::upstream::names::Names;
-use super::upstream::{Clusters, Upstream};
+use super::upstream::Clusters;
+use super::upstream::tls::Originator;
+use crate::dns::Names;
 
 /// One worker's.
 #[derive(Debug)]
 pub struct HttpState {
     /// Where its pods' requests go.
     pub clusters: Clusters,
-    resolving: Rc<Names>,
+    /// TLS that rules ask for.
+    pub tls: Originator,
     retries: RefCell<Parsed>,
     names: [Arc<str>; 3],
 }
@@ -34,25 +35,14 @@ struct Parsed {
 }
 
 impl HttpState {
-    /// `states` are shared by all workers.
-    pub fn new(states: Arc<ClusterStates>, tasks: TaskTracker, draining: CancellationToken) -> Self {
-        let names = Names::new(tasks, draining);
+    /// `states` and `names` are shared by all workers.
+    pub fn new(states: Arc<ClusterStates>, names: Arc<Names>, tasks: TaskTracker) -> Self {
         Self {
-            clusters: Clusters::new(states, names.clone()),
-            resolving: names,
+            clusters: Clusters::new(states, names, tasks),
+            tls: Originator::default(),
             retries: RefCell::default(),
             names: ["default".into(), "PassthroughCluster".into(), "BlackHoleCluster".into()],
         }
-    }
-
-    /// Waits a bounded time for the names that a cluster depends on; true if it had to.
-    pub async fn ready(&self, upstream: &Upstream) -> bool {
-        let cluster = upstream.cluster();
-        if cluster.names.is_empty() || !cluster.endpoints.is_empty() {
-            return false;
-        }
-        self.resolving.ready(&cluster.names).await;
-        true
     }
 
     /// The name of a route that has none.

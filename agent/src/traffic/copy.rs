@@ -97,7 +97,7 @@ pub async fn plain(
 }
 
 /// Pinned futures, because an `async fn` keeps what it is given twice: an idle connection pays for it.
-async fn both(
+pub(super) async fn both(
     mut up: Pin<&mut impl Future<Output = Result<(), Broken>>>,
     mut down: Pin<&mut impl Future<Output = Result<(), Broken>>>,
     meter: &Meter,

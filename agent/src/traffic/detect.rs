@@ -32,6 +32,8 @@ const FIRST: usize = 8 * 1024;
 pub struct Named {
     /// The service.
     pub service: Option<Arc<Service>>,
+    /// Its host, or that of a ServiceEntry whose network or port this is.
+    pub host: Option<Arc<str>>,
     /// What its port declares.
     pub protocol: Protocol,
     /// Where requests to it are seen.
@@ -50,25 +52,29 @@ pub enum Seen {
 }
 
 impl Named {
-    /// Of an address that was dialled.
-    pub fn of(snapshot: &Snapshot, dialled: OrigDst) -> Self {
+    /// Of an address that a pod of a namespace has dialled.
+    pub fn of(snapshot: &Snapshot, namespace: &str, dialled: OrigDst) -> Self {
         let (ip, port) = (dialled.0.ip().to_canonical(), dialled.0.port());
         if let Some(service) = snapshot.service_at(ip) {
             let declared = service.ports.iter().find(|each| each.service_port == port);
             let protocol = declared.map_or(Protocol::Unknown, |port| port.protocol);
-            return Self { protocol, mode: service.l7, service: Some(service.clone()) };
+            let host = Some(service.hostname.clone());
+            return Self { protocol, mode: service.l7, host, service: Some(service.clone()) };
         }
-        let unknown = Self { service: None, protocol: Protocol::Unknown, mode: None };
-        let Some(workload) = snapshot.workload_at(ip) else { return unknown };
+        let unknown = Self { service: None, host: None, protocol: Protocol::Unknown, mode: None };
+        let Some(workload) = snapshot.workload_at(ip) else {
+            let Some(listed) = snapshot.destinations().listed(namespace, ip, port) else { return unknown };
+            return Self { host: Some(listed.host.clone()), protocol: listed.port.protocol, ..unknown };
+        };
         // A pod that is dialled itself: what any of its services says of that port.
         let mut mappings = workload.services.iter().flat_map(|(key, ports)| {
             ports.iter().filter(|mapping| mapping.target_port == port).map(move |mapping| (key, mapping))
         });
         match mappings.next() {
             Some((key, mapping)) => Self {
-                service: None,
                 protocol: mapping.protocol,
                 mode: snapshot.service(key).and_then(|service| service.l7),
+                ..unknown
             },
             None => unknown,
         }
@@ -77,10 +83,11 @@ impl Named {
     /// What is seen of a connection of this pod to it.
     pub fn seen(&self, snapshot: &Snapshot, local: &LocalWorkload, dialled: OrigDst) -> Seen {
         let client = Client { namespace: local.identity.namespace(), labels: &local.labels };
+        let routes = snapshot.routes();
         let has_rules = || {
-            self.service
-                .as_ref()
-                .is_some_and(|service| snapshot.routes().has_http_rules(&client, service, dialled.0.port()))
+            self.host.as_ref().is_some_and(|host| {
+                routes.has_http_rules(&client, host, dialled.0.port()) || routes.has_tls_rules(&client, host)
+            })
         };
         match (self.mode.unwrap_or(local.l7), self.protocol) {
             (L7Mode::Never, _) | (_, Protocol::Tcp | Protocol::Tls) => Seen::Bytes,
@@ -122,10 +129,10 @@ pub(super) async fn first_bytes(
     }
 }
 
-/// The first flight of a client that speaks TLS; empty if the client ends without a word.
-pub(super) async fn client_hello(socket: &mut Socket) -> Result<Bytes, Failure> {
-    let mut first = BytesMut::with_capacity(1024);
-    if poll_fn(|cx| poll_read(socket, &mut first, cx)).await? == 0 {
+/// The first flight of a client that speaks TLS, of which `first` has come; empty if the client ends without a word.
+pub(super) async fn client_hello(socket: &mut Socket, first: Bytes) -> Result<Bytes, Failure> {
+    let mut first = BytesMut::from(first);
+    if first.is_empty() && poll_fn(|cx| poll_read(socket, &mut first, cx)).await? == 0 {
         return Ok(Bytes::new());
     }
     while first.len() < HELLO && matches!(hello(&first), Ok(None)) {

@@ -32,6 +32,7 @@ mod peek;
 pub mod plaintext;
 mod requests;
 pub mod rules;
+mod secured;
 pub mod served;
 pub mod socket;
 pub mod tunnel;
@@ -43,9 +44,11 @@ use std::thread::JoinHandle;
 
 use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::ClusterStates;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::dns::names::{Names, Pace};
+use crate::dns::resolver::FromPods;
 use crate::telemetry::Telemetry;
 use crate::tls::Credentials;
 use command::WorkerCommand;
@@ -69,6 +72,8 @@ pub struct WorkerContext<N> {
     pub telemetry: Telemetry,
     /// Deadlines and bounds.
     pub limits: Limits,
+    /// Where names are looked up that clusters depend on.
+    pub lookups: Handle,
 }
 
 type ListRequest = oneshot::Sender<Vec<ConnectionView>>;
@@ -80,6 +85,7 @@ pub struct Workers {
     lists: Vec<mpsc::Sender<ListRequest>>,
     threads: Vec<JoinHandle<()>>,
     clusters: Arc<ClusterStates>,
+    names: Arc<Names>,
 }
 
 /// Starts `count` workers.
@@ -87,19 +93,29 @@ pub struct Workers {
 /// # Errors
 /// A thread or its runtime cannot be made.
 pub fn spawn_workers<N: PodNetwork>(count: usize, context: &WorkerContext<N>) -> io::Result<Workers> {
-    let mut workers =
-        Workers { commands: Vec::new(), lists: Vec::new(), threads: Vec::new(), clusters: Arc::default() };
+    let names = Names::new(
+        Arc::new(FromPods::new(context.network.clone())),
+        Pace::default(),
+        context.lookups.clone(),
+    );
+    let mut workers = Workers {
+        commands: Vec::new(),
+        lists: Vec::new(),
+        threads: Vec::new(),
+        clusters: Arc::default(),
+        names,
+    };
     for number in 0..count {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (lists, asked) = mpsc::channel(4);
         let context = context.clone();
-        let states = workers.clusters.clone();
+        let shared = (workers.clusters.clone(), workers.names.clone());
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let body =
             move || match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
                     drop(ready.send(Ok(())));
-                    runtime.block_on(worker::run(context, states, received, asked));
+                    runtime.block_on(worker::run(context, shared, received, asked));
                 }
                 Err(error) => drop(ready.send(Err(error))),
             };
@@ -121,6 +137,11 @@ impl Workers {
     /// What they have learned of clusters together.
     pub fn clusters(&self) -> Arc<ClusterStates> {
         self.clusters.clone()
+    }
+
+    /// What names stand for that their clusters depend on.
+    pub fn names(&self) -> Arc<Names> {
+        self.names.clone()
     }
 
     /// The live tables of all workers.
@@ -147,7 +168,7 @@ impl Workers {
 
     /// Waits for every worker's end; blocks the calling thread.
     pub fn join(self) {
-        let Self { commands, lists, threads, clusters: _ } = self;
+        let Self { commands, lists, threads, clusters: _, names: _ } = self;
         drop((commands, lists));
         for thread in threads {
             if thread.join().is_err() {

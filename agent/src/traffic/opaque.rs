@@ -17,7 +17,9 @@ use tokio::time::timeout;
 use super::dial;
 use super::network::PodNetwork;
 use super::outbound::{self, Upstream};
+use super::secured::Secured;
 use super::worker::Worker;
+use crate::http::Wire;
 use crate::http::upstream::{PodClusters, Upstream as Cluster};
 use crate::pod::Pod;
 use crate::telemetry::{Failure, Outcome, Party, Reason};
@@ -32,8 +34,19 @@ pub(super) struct Asked<'a> {
     pub client: SocketAddr,
     pub dialled: OrigDst,
     pub service: Option<&'a Arc<Service>>,
+    /// The host that was dialled, as far as the address says it.
+    pub host: Option<&'a str>,
     /// Server name, where the client begins with TLS.
     pub sni: Option<&'a str>,
+}
+
+/// How much of what is known decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Address and server name.
+    Everything,
+    /// The server name alone: what the address says has been done already.
+    ServerName,
 }
 
 /// The cluster of a connection; `None`: as it was dialled.
@@ -42,16 +55,17 @@ pub(super) struct Asked<'a> {
 /// A rule sends it nowhere.
 pub(super) fn cluster<N: PodNetwork>(
     worker: &Worker<N>,
-    snapshot: &Snapshot,
-    local: &LocalWorkload,
+    (snapshot, local): (&Snapshot, &LocalWorkload),
     asked: &Asked<'_>,
+    by: By,
 ) -> Result<Option<Rc<Cluster>>, Failure> {
     let (ip, port) = (asked.dialled.0.ip().to_canonical(), asked.dialled.0.port());
     let client = Client { namespace: local.identity.namespace(), labels: &local.labels };
-    let dialled =
-        Dialled { service: asked.service.map(|service| &**service), address: ip, port, sni: asked.sni };
-    let clusters: Rc<PodClusters> = worker.http.clusters.of(&asked.pod.uid);
-    if let Some(rule) = snapshot.routes().connection(&client, &dialled) {
+    let dialled = Dialled { host: asked.host, address: ip, port, sni: asked.sni };
+    let routes = snapshot.routes();
+    let clusters: Rc<PodClusters> = worker.http.clusters.of(asked.pod);
+    let rule = routes.connection(&client, &dialled);
+    if let Some(rule) = rule.filter(|rule| rule.by_server_name || by == By::Everything) {
         return match rule.forward.choose(worker.random()) {
             Choice::Backend(host, _) => {
                 let named = snapshot.service_named(&host.host, client.namespace);
@@ -67,11 +81,19 @@ pub(super) fn cluster<N: PodNetwork>(
             Choice::Redirect(..) => Err(Failure::new(Reason::NoEndpoint, &"a redirect")),
         };
     }
-    let Some(service) = asked.service else { return Ok(None) };
-    if !service.ports.iter().any(|each| each.service_port == port) {
-        return Err(Reason::NoSuchPort.into());
+    if let Some(service) = asked.service {
+        if !service.ports.iter().any(|each| each.service_port == port) {
+            return Err(Reason::NoSuchPort.into());
+        }
+        let to = (&*service.hostname, port, None);
+        return Ok((by == By::Everything).then(|| clusters.get(snapshot, local, to)));
     }
-    Ok(Some(clusters.get(snapshot, local, (&service.hostname, port, None))))
+    let server = asked.sni.and_then(|name| routes.server(&client, name, port));
+    let host = match server {
+        Some(server) => Some(&**server.name()),
+        None => asked.host.filter(|_| by == By::Everything),
+    };
+    Ok(host.map(|host| clusters.get(snapshot, local, (host, port, None))))
 }
 
 /// Connects to an endpoint of a cluster; to another one if it refuses.
@@ -152,8 +174,19 @@ async fn open<N: PodNetwork>(
             dial::passthrough(&worker.network, &worker.limits, asked.pod, permit).await.map(Upstream::Plain)
         }
         (Transport::Refused(why), _) => Err(Failure::new(Reason::Connect, why)),
-        (Transport::Tls { .. }, _) => {
-            Err(Failure::new(Reason::Connect, &"TLS is originated for requests only"))
+        (Transport::Tls { tls, tunnel }, workload) => {
+            let wire = match workload.as_ref().filter(|_| *tunnel) {
+                Some(workload) => {
+                    let opened = outbound::open(worker, asked.pod, source, workload, permit, asked.client);
+                    Wire::Tunnel(opened.await?)
+                }
+                None => {
+                    Wire::Socket(dial::passthrough(&worker.network, &worker.limits, asked.pod, permit).await?)
+                }
+            };
+            let host = &cluster.cluster().key.host;
+            let secured = worker.http.tls.originate(wire, tls, host, None).await?;
+            Ok(Upstream::Secured(Secured::new(secured)))
         }
         (Transport::Tunnel, None) => Err(Failure::new(Reason::Connect, &"the endpoint is not in the mesh")),
     }

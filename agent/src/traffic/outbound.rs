@@ -23,6 +23,7 @@ use super::dial;
 use super::live::Facts;
 use super::network::PodNetwork;
 use super::plaintext::broken;
+use super::secured::{self, Secured};
 use super::socket::Socket;
 use super::tunnel::TunnelStream;
 use super::tunnel::client::{self, Attempt};
@@ -88,6 +89,9 @@ async fn proceed<N: PodNetwork>(
                             }
                             copy::tunnelled(&mut socket, stream, &worker.arena, tally, idle).await
                         }
+                        Upstream::Secured(far) => {
+                            Box::pin(secured::copy(&mut socket, far, &worker.arena, tally, idle)).await
+                        }
                         // Boxed: it takes more than a tunnelled connection, which should not have to keep room for it.
                         Upstream::Plain(far) => {
                             Box::pin(copy::plain(&mut socket, far, &worker.arena, tally, idle)).await
@@ -123,6 +127,7 @@ async fn answer_first(
 pub(super) enum Upstream {
     Tunnel(TunnelStream),
     Plain(Socket),
+    Secured(Secured),
 }
 
 impl Upstream {
@@ -130,6 +135,7 @@ impl Upstream {
         match self {
             Self::Tunnel(stream) => Wire::Tunnel(stream),
             Self::Plain(socket) => Wire::Socket(socket),
+            Self::Secured(secured) => secured.into_wire(),
         }
     }
 
@@ -138,6 +144,7 @@ impl Upstream {
         match self {
             Self::Tunnel(stream) => stream.poll_speaks(cx),
             Self::Plain(socket) => socket.poll_speaks(cx),
+            Self::Secured(secured) => secured.poll_speaks(cx),
         }
     }
 
@@ -151,6 +158,7 @@ impl Upstream {
             Self::Plain(far) => {
                 far.stream_mut().write_all(&first).await.map_err(|error| failed(&error))?;
             }
+            Self::Secured(far) => far.send_first(&first).await.map_err(|error| failed(&error))?,
         }
         tally.from_socket.set(tally.from_socket.get() + length);
         Ok(())
@@ -160,6 +168,7 @@ impl Upstream {
         match self {
             Self::Tunnel(stream) => stream.finish(),
             Self::Plain(socket) => socket.finish(),
+            Self::Secured(secured) => secured.finish(),
         }
     }
 }
@@ -210,6 +219,7 @@ pub(super) async fn connect<N: PodNetwork>(
 /// Resolves, and waits a bounded time for a controller that has not told us of the destination yet.
 pub(super) async fn find<N: PodNetwork>(
     worker: &Worker<N>,
+    namespace: &str,
     dialled: OrigDst,
 ) -> (Arc<Snapshot>, Destination) {
     let random = worker.random();
@@ -218,7 +228,8 @@ pub(super) async fn find<N: PodNetwork>(
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let destination = resolve(&snapshot, dialled, random);
-        if destination != Destination::Unknown {
+        let listed = || snapshot.destinations().listed(namespace, dialled.0.ip(), dialled.0.port()).is_some();
+        if destination != Destination::Unknown || listed() {
             return (snapshot, destination);
         }
         match timeout_at(deadline, snapshots.changed()).await {

@@ -21,6 +21,9 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long data may stay unacknowledged before the connection counts as dead.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
+/// Looked at without being read: the first flight of a TLS client is longer than that of others.
+const PEEKED: usize = 16 * 1024;
+
 /// A socket that cannot end in silence: whatever cuts its task short (an error, a panic, a revocation) becomes a RST,
 /// so that data that was cut off never looks complete.
 #[derive(Debug)]
@@ -63,7 +66,19 @@ impl Socket {
         self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map(drop)
     }
 
-    /// The same, to read and write.
+    /// Ends when there is something to read, an end or an error among it.
+    pub async fn speaks(&self) {
+        drop(self.stream.readable().await);
+    }
+
+    /// Shows what there is to read; it stays to be read.
+    pub async fn peek<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        let mut bytes = vec![0; PEEKED];
+        let there = self.stream.peek(&mut bytes).await.unwrap_or(0);
+        look(bytes.get(..there).unwrap_or_default())
+    }
+
+    /// The socket, to read and write.
     pub fn stream_mut(&mut self) -> &mut TcpStream {
         &mut self.stream
     }

@@ -25,6 +25,7 @@ use super::rules::Rules;
 use super::served::Served;
 use super::tunnel::pool::Pool;
 use super::{ListRequest, WorkerContext};
+use crate::dns::Names;
 use crate::http::HttpState;
 use crate::telemetry::{Direction, Reason, WorkerTelemetry};
 use crate::tls::Credentials;
@@ -66,7 +67,7 @@ pub struct Worker<N> {
 }
 
 impl<N: PodNetwork> Worker<N> {
-    fn new(context: WorkerContext<N>, states: Arc<ClusterStates>) -> Rc<Self> {
+    fn new(context: WorkerContext<N>, states: Arc<ClusterStates>, names: Arc<Names>) -> Rc<Self> {
         let telemetry = context.telemetry.worker();
         let live = LiveTable::new(telemetry.live.clone());
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
@@ -80,7 +81,7 @@ impl<N: PodNetwork> Worker<N> {
             arena: Arena::default(),
             rules: Rules::default(),
             pool: Pool::default(),
-            http: HttpState::new(states, tasks.clone(), draining.clone()),
+            http: HttpState::new(states, names, tasks.clone()),
             tasks,
             draining,
             random: Cell::new(RandomState::new().build_hasher().finish() | 1),
@@ -111,11 +112,11 @@ impl<N: PodNetwork> Worker<N> {
 /// Runs a worker until it has drained.
 pub(super) async fn run<N: PodNetwork>(
     context: WorkerContext<N>,
-    states: Arc<ClusterStates>,
+    (states, names): (Arc<ClusterStates>, Arc<Names>),
     mut commands: mpsc::Receiver<WorkerCommand>,
     mut lists: mpsc::Receiver<ListRequest>,
 ) {
-    let worker = Worker::new(context, states);
+    let worker = Worker::new(context, states, names);
     let mut pods = Pods { worker: worker.clone(), served: HashMap::new() };
     worker.telemetry.configure(&worker.snapshot().mesh().traffic);
     let mut snapshots = worker.snapshots.clone();

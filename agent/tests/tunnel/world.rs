@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use heddle_agent::pod::{NetnsCookie, Pod};
@@ -20,6 +20,7 @@ use heddle_core::policy::Cidr;
 use heddle_core::snapshot::Snapshot;
 use heddle_core::store::{MeshFacts, Store};
 use heddle_core::workload::{LocalWorkload, Tunnel, Workload};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 pub use crate::authority::{Authority, Lifetime, TestCredentials};
@@ -31,6 +32,9 @@ pub const SERVER_PLAIN: &str = "127.0.0.2";
 /// Dialling this port of any pod panics.
 pub const PANICS: u16 = 666;
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nothing here depends on names; workers want a place to look them up.
+static LOOKUPS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 /// Loopback in place of pods: where fictional addresses lead, and what clients had dialled.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +67,10 @@ impl PodNetwork for Loopback {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
             _ => Ok(socket),
         }
+    }
+
+    fn datagrams(&self, _pod: &Pod, _local: SocketAddr) -> io::Result<socket2::Socket> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -268,6 +276,7 @@ fn start(
         credentials: credentials.clone(),
         telemetry: telemetry.clone(),
         limits,
+        lookups: LOOKUPS.handle().clone(),
     };
     let workers = spawn_workers(1, &context).unwrap();
     let listen = |ip: &str| {

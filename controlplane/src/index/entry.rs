@@ -1,7 +1,7 @@
 //! ServiceEntries and WorkloadEntries on the wire: as objects for our agents, and as Istio's services and workloads.
 //!
-//! Services with virtual addresses and workloads are announced for STATIC entries alone: of the others only the agent knows
-//! where they are, from the object.
+//! Virtual addresses are announced as services, and the endpoints of STATIC entries as workloads: where the others are only the
+//! agents know, from the object.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,9 +40,6 @@ pub(super) fn addresses(
     input: &EntryInput,
 ) -> Vec<(String, Resource)> {
     let entry = &input.entry;
-    if entry.resolution != Resolution::Static {
-        return Vec::new();
-    }
     let virtual_addresses = virtual_addresses(entry);
     let l7 = world.namespace_l7(&key.namespace);
     let mut found = Vec::new();
@@ -51,7 +48,9 @@ pub(super) fn addresses(
         let name = service_name(&key.namespace, host);
         found.push((name, Resource::of(&Address { r#type: Some(address::Type::Service(service)) })));
     }
-    for endpoint in &entry.endpoints {
+    // Where the others are only the agents know, by name or as dialled.
+    let fixed = entry.resolution == Resolution::Static;
+    for endpoint in entry.endpoints.iter().filter(|_| fixed) {
         // What a pod of ours has is reached as that pod, with its identity.
         let address = endpoint.address.parse().ok();
         let Some(address) = address.filter(|address| world.holder(*address).is_none()) else { continue };

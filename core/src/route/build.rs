@@ -12,7 +12,7 @@ use super::table::RuleTable;
 use super::tables::{HostEntry, Problem, RouteTables};
 use crate::object::{ExportTo, TrafficObject};
 use crate::store::{MeshFacts, Services};
-use crate::upstream::model::ServiceEntry;
+use crate::upstream::model::{Protocol, ServiceEntry};
 use crate::workload::Service;
 
 /// What was compiled before.
@@ -59,7 +59,9 @@ impl Compiler {
         let mut suffixes: Vec<usize> = wildcard.keys().map(|suffix| suffix.len()).collect();
         suffixes.sort_unstable_by(|a, b| b.cmp(a));
         suffixes.dedup();
+        let by_name = objects.iter().any(|object| !object.tls.is_empty());
         RouteTables {
+            names_servers: by_name || inputs.traffic.values().any(|object| has_tls_port(object)),
             normalization: Normalization::from_config(mesh.path_normalization.as_deref()),
             services_domain: format!("svc.{}", inputs.mesh.cluster_domain).into(),
             exact,
@@ -189,6 +191,11 @@ impl<'a> Registry<'a> {
         }
         special
     }
+}
+
+fn has_tls_port(object: &TrafficObject) -> bool {
+    let TrafficObject::ServiceEntry(entry) = object else { return false };
+    entry.ports.iter().any(|port| port.protocol == Protocol::Tls)
 }
 
 fn lower(name: &str) -> Box<str> {

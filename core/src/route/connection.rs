@@ -10,13 +10,12 @@ use super::rule::{Family, Forward};
 use super::tables::Problem;
 use crate::object::ObjectRef;
 use crate::policy::Cidr;
-use crate::workload::Service;
 
 /// A connection that is routed without looking at requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialled<'a> {
-    /// The service that was dialled.
-    pub service: Option<&'a Service>,
+    /// The host that was dialled, where the address says it.
+    pub host: Option<&'a str>,
     /// The address that was dialled.
     pub address: IpAddr,
     /// The port that was dialled.
@@ -32,6 +31,8 @@ pub struct ConnectionRule {
     pub source: ObjectRef,
     /// Its place in `tls` or `tcp`.
     pub index: usize,
+    /// It stands in `tls`.
+    pub by_server_name: bool,
     /// Weighted backends.
     pub forward: Forward,
     matches: Box<[Condition]>,
@@ -108,7 +109,8 @@ fn compile<'a>(
             rule: None,
             message: format!("{list}[{index}]: {message}"),
         }));
-        Arc::new(ConnectionRule { source: route.source.clone(), index, forward, matches })
+        let by_server_name = list == "tls";
+        Arc::new(ConnectionRule { source: route.source.clone(), index, by_server_name, forward, matches })
     });
     compiled.collect()
 }

@@ -47,6 +47,11 @@ impl VirtualHost {
         self.ports.is_some()
     }
 
+    /// Ports that it is registered with.
+    pub fn ports(&self) -> &[u16] {
+        self.ports.as_deref().unwrap_or_default()
+    }
+
     /// Whether requests to a port are its business.
     pub(super) fn takes(&self, port: u16) -> bool {
         self.ports.as_ref().is_none_or(|ports| ports.is_empty() || ports.contains(&port))
@@ -64,11 +69,16 @@ impl VirtualHost {
         self.table(port).is_some()
     }
 
+<<<<<<< HEAD
     /// Whether routes of the Gateway API speak for a port: for the Service's address, then, and not for its name. A headless
     /// one has none: there the name must do.
     pub(super) fn by_address(&self, port: u16) -> bool {
         let gateway = self.entries(port).first().is_some_and(|entry| entry.rule.family == Family::Gateway);
         gateway && self.service.as_ref().is_some_and(|service| !service.addresses.is_empty())
+=======
+    pub(super) fn has_tls_rules(&self) -> bool {
+        self.connections.iter().any(|object| !object.tls.is_empty())
+>>>>>>> 14b1665 (agent, core, controlplane: ServiceEntries by name, address, port and server name; TLS for bytes too)
     }
 
     pub(super) fn concerns(&self, client: &Client<'_>, port: u16) -> bool {

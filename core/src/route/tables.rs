@@ -23,6 +23,8 @@ pub struct RouteTables {
     pub(super) wildcard: HashMap<Box<str>, HostEntry>,
     /// Lengths of those, the longest first.
     pub(super) suffixes: Box<[usize]>,
+    /// A rule or an entry goes by the server name of TLS.
+    pub(super) names_servers: bool,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -94,22 +96,42 @@ impl RouteTables {
         }
     }
 
-    /// Whether HTTP rules may speak for a service's port, for clients of a namespace.
-    pub fn has_http_rules(&self, client: &Client<'_>, service: &Service, port: u16) -> bool {
-        self.host(client.namespace, &service.hostname).is_some_and(|host| host.concerns(client, port))
+    /// Whether HTTP rules may speak for a host's port, for clients of a namespace.
+    pub fn has_http_rules(&self, client: &Client<'_>, host: &str, port: u16) -> bool {
+        self.host(client.namespace, host).is_some_and(|host| host.concerns(client, port))
     }
 
-    /// The rule of a connection that nobody looks into: of the service that was dialled, else of the server name.
+    /// Whether server names have a say in where connections to a host go.
+    pub fn has_tls_rules(&self, client: &Client<'_>, host: &str) -> bool {
+        self.host(client.namespace, host).is_some_and(|host| host.has_tls_rules())
+    }
+
+    /// Whether they have it anywhere.
+    pub fn names_servers(&self) -> bool {
+        self.names_servers
+    }
+
+    /// The rule of a connection that nobody looks into: of the host that was dialled, else of the server name.
     pub fn connection(&self, client: &Client<'_>, dialled: &Dialled<'_>) -> Option<&Arc<ConnectionRule>> {
-        let host = match dialled.service {
-            Some(service) => self.host(client.namespace, &service.hostname),
+        let host = match dialled.host {
+            Some(host) => self.host(client.namespace, host),
             None => self.by_authority(client.namespace, dialled.sni?, dialled.port),
         };
         host?.connection(client, dialled)
     }
 
+    /// The host that a server name stands for, by a ServiceEntry: those of services are reached by their addresses.
+    pub fn server(&self, client: &Client<'_>, name: &str, port: u16) -> Option<&Arc<VirtualHost>> {
+        let host = self.by_authority(client.namespace, name, port)?;
+        (host.is_registered() && host.service().is_none()).then_some(host)
+    }
+
     fn host(&self, namespace: &str, name: &str) -> Option<&Arc<VirtualHost>> {
-        self.exact.get(name)?.seen_from(namespace)
+        let entry = match name.strip_prefix('*') {
+            Some(suffix) => self.wildcard.get(suffix),
+            None => self.exact.get(name),
+        };
+        entry?.seen_from(namespace)
     }
 
     fn by_authority(&self, namespace: &str, authority: &str, port: u16) -> Option<&Arc<VirtualHost>> {

@@ -10,7 +10,7 @@ use crate::names::PolicyName;
 use crate::object::ObjectRef;
 use crate::policy::Policy;
 use crate::snapshot::Snapshot;
-use crate::store::{MeshFacts, Workloads};
+use crate::store::{MeshFacts, Services, Workloads};
 use crate::upstream::destinations::Destinations;
 use crate::upstream::endpoint::{Client, Endpoint, Excluded, Exclusion, Transport};
 use crate::upstream::locality::{self, LocalityShare};
@@ -23,7 +23,7 @@ use crate::upstream::transport::Transports;
 use crate::workload::Service;
 
 /// Addresses of the names that clusters ask for, by name.
-pub type Resolved = HashMap<Box<str>, Vec<IpAddr>>;
+pub type Resolved = HashMap<Arc<str>, Arc<[IpAddr]>>;
 
 /// Istio's `connectTimeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -118,6 +118,7 @@ struct Basis {
     /// Of the service's endpoints.
     members: u64,
     workloads: Weak<Workloads>,
+    services: Weak<Services>,
     policies: Weak<HashMap<PolicyName, Arc<Policy>>>,
 }
 
@@ -143,11 +144,13 @@ impl Cluster {
             return cluster;
         }
         let names = found.entry.map(|entry| entry.subject_alt_names.as_slice()).unwrap_or_default();
-        let transports = Transports::new(snapshot, &cluster.policy, cluster.external, names);
+        let owner = cluster.rules.first().map(|rule| rule.namespace.as_str());
+        let own_secrets = owner.is_none_or(|owner| owner == client.namespace);
+        let transports = Transports::new(snapshot, &cluster.policy, (cluster.external, own_secrets), names);
         let mut members =
             Members::new(snapshot, &transports, key.port, found.subset.map(|subset| &subset.labels));
         if let Some(entry) = found.entry {
-            members.add_entry(entry, &key.host, resolved);
+            members.add_entry(entry, &key.host, (client, resolved));
         }
         if let Some(service) = found.service {
             members.add_workloads(service, client);
@@ -195,6 +198,7 @@ impl Cluster {
             && service.map(Arc::as_ptr) == self.service.as_ref().map(Arc::as_ptr)
             && members() == basis.members
             && (!far || std::ptr::eq(basis.workloads.as_ptr(), Arc::as_ptr(&snapshot.workloads)))
+            && (!far || std::ptr::eq(basis.services.as_ptr(), Arc::as_ptr(&snapshot.services)))
             && (!(far || plaintext) || std::ptr::eq(basis.policies.as_ptr(), Arc::as_ptr(&snapshot.policies)))
     }
 
@@ -308,6 +312,7 @@ impl<'a> Found<'a> {
                 mesh: Arc::downgrade(&snapshot.mesh),
                 members: self.service.map_or(0, |service| snapshot.endpoints_version(&service.key)),
                 workloads: Arc::downgrade(&snapshot.workloads),
+                services: Arc::downgrade(&snapshot.services),
                 policies: Arc::downgrade(&snapshot.policies),
             },
         }

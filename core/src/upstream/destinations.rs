@@ -1,11 +1,13 @@
 //! DestinationRules and ServiceEntries by the host that they speak for. Made when a snapshot is published.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::object::TrafficObject;
 use crate::route::tables::Problem;
 use crate::upstream::endpoint::Client;
+use crate::upstream::listed::{Listed, ListedPorts};
 use crate::upstream::model::ServiceEntry;
 use crate::upstream::rules::{MergedRule, Rules, most_specific};
 
@@ -14,18 +16,20 @@ use crate::upstream::rules::{MergedRule, Rules, most_specific};
 pub struct Destinations {
     rules: Rules,
     entries: HashMap<String, Vec<Arc<TrafficObject>>>,
+    listed: ListedPorts,
     problems: Vec<Problem>,
 }
 
 impl Destinations {
     /// From all objects.
     pub fn new<'a>(objects: impl Iterator<Item = &'a Arc<TrafficObject>>) -> Self {
-        let mut rules = Vec::new();
+        let (mut rules, mut listed) = (Vec::new(), Vec::new());
         let mut entries: HashMap<String, Vec<Arc<TrafficObject>>> = HashMap::new();
         for object in objects {
             match object.as_ref() {
                 TrafficObject::DestinationRule(rule) => rules.push(rule),
                 TrafficObject::ServiceEntry(entry) => {
+                    listed.push(entry);
                     for host in &entry.hosts {
                         entries.entry(host.clone()).or_default().push(Arc::clone(object));
                     }
@@ -39,12 +43,17 @@ impl Destinations {
         };
         entries.values_mut().for_each(|list| list.sort_by_key(age));
         let (rules, problems) = Rules::new(rules.into_iter());
-        Self { rules, entries, problems }
+        Self { rules, entries, listed: ListedPorts::new(listed), problems }
     }
 
     /// Subsets and policies that do not count, because an older object has them.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What a ServiceEntry says of an address that is no service's and no workload's, to clients of a namespace.
+    pub fn listed(&self, namespace: &str, address: IpAddr, port: u16) -> Option<Listed<'_>> {
+        self.listed.find(namespace, address, port)
     }
 
     pub(crate) fn rule(&self, client: &Client<'_>, service: Option<&str>, host: &str) -> Option<&MergedRule> {

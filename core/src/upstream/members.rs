@@ -102,24 +102,28 @@ impl<'a> Members<'a> {
     }
 
     /// What a ServiceEntry lists; where it lists nothing, DNS names are its own hosts.
-    pub(crate) fn add_entry(&mut self, entry: &'a ServiceEntry, host: &str, resolved: &Resolved) {
+    pub(crate) fn add_entry(
+        &mut self,
+        entry: &'a ServiceEntry,
+        host: &str,
+        (client, resolved): (&Client<'_>, &Resolved),
+    ) {
         let Some(port) = entry.ports.iter().find(|port| port.number == self.port) else { return };
         let dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         if entry.resolution == Resolution::None {
             return;
         }
         if entry.endpoints.is_empty() && dns && !host.starts_with('*') {
-            let itself: Vec<IpAddr> = self.resolve(host, resolved);
-            let first = if entry.resolution == Resolution::DnsRoundRobin { 1 } else { itself.len() };
             static NONE: Labels = Labels::new();
-            for ip in itself.into_iter().take(first) {
-                let address = SocketAddr::new(ip, port.target.unwrap_or(port.number));
+            let target = port.target.unwrap_or(port.number);
+            let itself = self.resolve(host, target, (client, resolved));
+            for address in counted(itself, entry.resolution) {
                 self.add_listed(address, &NONE, Place::default(), 1);
             }
             return;
         }
         for listed in &entry.endpoints {
-            self.add_endpoint(listed, port, entry.resolution, resolved);
+            self.add_endpoint(listed, port, entry.resolution, (client, resolved));
         }
     }
 
@@ -128,26 +132,33 @@ impl<'a> Members<'a> {
         listed: &'a EntryEndpoint,
         port: &EntryPort,
         resolution: Resolution,
-        resolved: &Resolved,
+        by: (&Client<'_>, &Resolved),
     ) {
         let target = listed.ports.get(&port.name).copied().or(port.target).unwrap_or(port.number);
         let locality = place(&listed.locality);
         let addresses = match listed.address.parse::<IpAddr>() {
-            Ok(ip) => vec![ip],
+            Ok(ip) => vec![SocketAddr::new(ip, target)],
             Err(_) if resolution == Resolution::Static => {
                 self.exclude(&listed.address, None, Exclusion::NotAnAddress);
                 return;
             }
-            Err(_) => self.resolve(&listed.address, resolved),
+            Err(_) => self.resolve(&listed.address, target, by),
         };
-        // An answer of a name is one endpoint, and each connection takes the address that is first by then.
-        let count = if resolution == Resolution::DnsRoundRobin { 1 } else { addresses.len() };
-        for ip in addresses.into_iter().take(count) {
-            self.add_listed(SocketAddr::new(ip, target), &listed.labels, locality.clone(), listed.weight);
+        for address in counted(addresses, resolution) {
+            self.add_listed(address, &listed.labels, locality.clone(), listed.weight);
         }
     }
 
-    fn resolve(&mut self, name: &str, resolved: &Resolved) -> Vec<IpAddr> {
+    /// What a name stands for: what the registry says of a service of the cluster, else what was looked up.
+    fn resolve(
+        &mut self,
+        name: &str,
+        target: u16,
+        (client, resolved): (&Client<'_>, &Resolved),
+    ) -> Vec<SocketAddr> {
+        if let Some(registered) = self.registered(name, target, client) {
+            return registered;
+        }
         if !self.names.iter().any(|known| **known == *name) {
             self.names.push(name.into());
         }
@@ -155,7 +166,34 @@ impl<'a> Members<'a> {
         if addresses.is_empty() {
             self.exclude(name, None, Exclusion::Unresolved);
         }
-        addresses
+        addresses.iter().map(|ip| SocketAddr::new(*ip, target)).collect()
+    }
+
+    /// A service of the cluster, as its DNS would say it: its virtual address, or that of every pod where it has none. Inside
+    /// the mesh the pods behind the virtual address, because the tunnel leads to a pod.
+    fn registered(&self, name: &str, port: u16, client: &Client<'_>) -> Option<Vec<SocketAddr>> {
+        let rest = name.strip_suffix(self.snapshot.mesh().cluster_domain.as_str())?.strip_suffix(".svc.")?;
+        let (_, namespace) = rest.split_once('.')?;
+        let service = self.snapshot.services_named(name).find(|service| *service.namespace == *namespace)?;
+        let spoken = |ip: &IpAddr| {
+            client.addresses.is_empty() || client.addresses.iter().any(|own| own.is_ipv4() == ip.is_ipv4())
+        };
+        if self.transports.is_external() && !service.addresses.is_empty() {
+            let addresses = service.addresses.iter().filter(|ip| spoken(ip));
+            return Some(addresses.map(|ip| SocketAddr::new(*ip, port)).collect());
+        }
+        let behind = self.snapshot.endpoints(&service.key).filter_map(|workload| {
+            let ip = workload.addresses.iter().find(|ip| spoken(ip))?;
+            if service.addresses.is_empty() {
+                return Some(SocketAddr::new(*ip, port));
+            }
+            let (_, ports) = workload.services.iter().find(|(key, _)| *key == service.key)?;
+            let mapping = ports.iter().find(|mapping| mapping.service_port == port)?;
+            Some(SocketAddr::new(*ip, mapping.target_port))
+        });
+        let behind: Vec<_> = behind.filter(|address| address.port() != 0).collect();
+        // An alias for another name has neither.
+        (!behind.is_empty() || !service.addresses.is_empty()).then_some(behind)
     }
 
     fn add_listed(&mut self, address: SocketAddr, labels: &'a Labels, locality: Place, weight: u32) {
@@ -199,6 +237,15 @@ impl<'a> Members<'a> {
     fn exclude(&mut self, name: &str, address: Option<SocketAddr>, why: Exclusion) {
         self.excluded.push(Excluded { name: name.into(), address, why });
     }
+}
+
+/// All addresses of a name, whatever their order; or the first, which each new connection takes as it is by then.
+fn counted(mut addresses: Vec<SocketAddr>, resolution: Resolution) -> Vec<SocketAddr> {
+    match resolution {
+        Resolution::DnsRoundRobin => addresses.truncate(1),
+        _ => addresses.sort_unstable(),
+    }
+    addresses
 }
 
 /// From `region/zone/subzone`.

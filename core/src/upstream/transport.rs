@@ -19,16 +19,18 @@ pub(crate) struct Transports {
     policy: Arc<TrafficPolicy>,
     /// `MESH_EXTERNAL`: no tunnel unless somebody asks for one.
     external: bool,
+    /// It takes a private key that is another namespace's: an agent has it for that namespace's pods alone.
+    foreign_secret: bool,
     /// Made once, for modes that originate TLS.
     origination: Option<Arc<TlsOrigination>>,
 }
 
 impl Transports {
-    /// `entry_names`: `subjectAltNames` of the ServiceEntry, used where the DestinationRule has none.
+    /// `external`: `MESH_EXTERNAL`. `own_secrets`: the rule is of the client's own namespace. `entry_names`: `subjectAltNames` of the ServiceEntry, used where the DestinationRule has none.
     pub(crate) fn new(
         snapshot: &Snapshot,
         policy: &Arc<TrafficPolicy>,
-        external: bool,
+        (external, own_secrets): (bool, bool),
         entry_names: &[String],
     ) -> Self {
         let originates = |tls: &&ClientTls| matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual);
@@ -40,7 +42,18 @@ impl Transports {
                 settings: tls.clone(),
             })
         });
-        Self { policies: Arc::clone(&snapshot.policies), policy: Arc::clone(policy), external, origination }
+        let private = policy.tls.as_ref().is_some_and(|tls| tls.private_key.is_some());
+        Self {
+            policies: Arc::clone(&snapshot.policies),
+            policy: Arc::clone(policy),
+            external,
+            foreign_secret: private && !own_secrets,
+            origination,
+        }
+    }
+
+    pub(crate) fn is_external(&self) -> bool {
+        self.external
     }
 
     /// How a port of a workload, or of something that is none, is spoken to.
@@ -51,6 +64,9 @@ impl Transports {
         };
         if let Some(why) = &tls.broken {
             return Transport::Refused(why.as_str().into());
+        }
+        if self.foreign_secret {
+            return Transport::Refused("the client certificate is for pods of the rule's namespace".into());
         }
         match tls.mode {
             TlsMode::IstioMutual if tunnels => Transport::Tunnel,

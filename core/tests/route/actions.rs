@@ -8,6 +8,7 @@ use heddle_core::route::{
     Action, Choice, CompiledRule, CorsDecision, DEFAULT_RETRY_ON, Decision, Dialled, RequestHead,
 };
 use heddle_core::store::MeshFacts;
+use heddle_core::workload::Service;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::reference::Random;
@@ -390,8 +391,9 @@ fn connections_are_routed_by_server_name_port_and_network() {
     ];
     let snapshot = World::new().with(object).publish();
     let (request, reviews) = (get("/"), service("reviews", "default", &[80, 9080]));
-    let ask = |sni, address: &str, port, service| {
-        let dialled = Dialled { service, address: address.parse().expect("an address"), port, sni };
+    let ask = |sni, address: &str, port, service: Option<&Service>| {
+        let host = service.map(|service| &*service.hostname);
+        let dialled = Dialled { host, address: address.parse().expect("an address"), port, sni };
         let rule = snapshot.routes().connection(&request.client(), &dialled)?;
         match rule.forward.choose(0) {
             Choice::Backend(host, _) => Some(host.host.clone()),

@@ -118,8 +118,8 @@ fn without_a_known_authority_the_service_that_was_dialled_is_asked() {
     let host = |authority| snapshot.routes().virtual_host(&client, authority, 80, Some(&ratings));
     assert_eq!(&**host("10.96.0.1").expect("dialled").name(), "ratings.default.svc.cluster.local");
     assert_eq!(&**host("reviews").expect("named").name(), "reviews.default.svc.cluster.local");
-    assert!(snapshot.routes().has_http_rules(&client, &ratings, 80));
-    assert!(!snapshot.routes().has_http_rules(&client, &service("reviews", "default", &[80]), 80));
+    assert!(snapshot.routes().has_http_rules(&client, &ratings.hostname, 80));
+    assert!(!snapshot.routes().has_http_rules(&client, &fqdn("reviews", "default"), 80));
 }
 
 #[test]

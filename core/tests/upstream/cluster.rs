@@ -178,7 +178,7 @@ fn an_external_entry_speaks_plainly_to_a_workload_and_an_internal_one_tunnels() 
 
 #[test]
 fn names_are_asked_for_and_their_addresses_are_the_endpoints() {
-    let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let ips = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Arc<[_]>>();
     let resolved: Resolved = [
         ("a.example".into(), ips(&["192.0.2.1", "2001:db8::1"])),
         ("out.example".into(), ips(&["192.0.2.9", "192.0.2.8"])),
@@ -193,7 +193,7 @@ fn names_are_asked_for_and_their_addresses_are_the_endpoints() {
     assert_eq!(listed.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["a.example", "gone.example"]);
     assert_eq!(listed.discovery, Discovery::StrictDns);
     assert_eq!(listed.excluded[0].why.to_string(), "its name does not resolve");
-    assert_eq!(names(&build(Resolution::Dns, &[])), ["192.0.2.9:8080", "192.0.2.8:8080"]);
+    assert_eq!(names(&build(Resolution::Dns, &[])), ["192.0.2.8:8080", "192.0.2.9:8080"]);
     let logical = build(Resolution::DnsRoundRobin, &[]);
     assert_eq!(
         (names(&logical), logical.discovery),

@@ -6,6 +6,7 @@ mod allocations;
 mod asking;
 mod balance;
 mod cluster;
+mod external;
 mod limits;
 mod localities;
 mod rules;

@@ -16,6 +16,7 @@ use heddle_core::workload::{LocalWorkload, Workload};
 
 use super::clusters::Common;
 use super::pool::EndpointPool;
+use crate::dns::Wish;
 
 /// Pools of addresses that are no endpoints (as dialled), at most.
 const FOREIGN: usize = 256;
@@ -27,6 +28,8 @@ pub struct Upstream {
     generation: Cell<Option<Generation>>,
     /// Which answers of DNS it was made with.
     resolved: Cell<u64>,
+    /// Has its names looked up for as long as it is there.
+    wishes: RefCell<Box<[Arc<Wish>]>>,
     balancer: RefCell<Balancer>,
     /// Of a cluster that is one address.
     direct: Option<Arc<Endpoint>>,
@@ -43,12 +46,15 @@ impl Upstream {
         key: ClusterKey,
         common: &Common,
     ) -> Rc<Self> {
+        // Asked before the answers are: a change in between is found by the next look.
+        let resolved = common.names.version();
         let cluster = Arc::new(build(snapshot, local, &key, common));
         let state = common.states.get(&local.identity, &key, &cluster.policy);
         Rc::new(Self {
             key,
             generation: Cell::new(Some(snapshot.generation())),
-            resolved: Cell::new(common.names.version()),
+            resolved: Cell::new(resolved),
+            wishes: RefCell::new(common.names.want(&cluster.names)),
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: None,
             pools: RefCell::default(),
@@ -73,7 +79,8 @@ impl Upstream {
         Rc::new(Self {
             key,
             generation: Cell::new(None),
-            resolved: Cell::new(common.names.version()),
+            resolved: Cell::new(0),
+            wishes: RefCell::default(),
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: Some(endpoint),
             pools: RefCell::default(),
@@ -113,11 +120,13 @@ impl Upstream {
         self.resolved.set(answers);
         self.part(snapshot, common);
         let before = self.cluster();
-        common.names.want(&before.names);
         if before.is_current(snapshot) && (before.names.is_empty() || resolved == answers) {
             return;
         }
         let cluster = Arc::new(build(snapshot, local, &self.key, common));
+        // The new wishes first: what is wished for still is not forgotten in between.
+        let wishes = common.names.want(&cluster.names);
+        drop(self.wishes.replace(wishes));
         // The bounds of today, for what is shared already.
         drop(common.states.get(&local.identity, &self.key, &cluster.policy));
         self.pools.borrow_mut().retain(|address, pool| {
@@ -141,7 +150,7 @@ impl Upstream {
             let there = |workload: &Arc<Workload>| snapshot.workload(&workload.uid).is_some();
             let gone = pool.endpoint().workload.as_ref().is_some_and(|workload| !there(workload));
             if gone && !pool.is_empty() {
-                pool.vanish(common.names.tasks());
+                pool.vanish(&common.tasks);
             }
             !gone && !pool.is_empty()
         });
@@ -213,7 +222,5 @@ fn build(snapshot: &Snapshot, local: &LocalWorkload, key: &ClusterKey, common: &
             addresses: &[],
         },
     };
-    let cluster = common.names.with(|resolved| Cluster::build(snapshot, &client, key, resolved));
-    common.names.want(&cluster.names);
-    cluster
+    Cluster::build(snapshot, &client, key, &common.names.answers())
 }

@@ -12,8 +12,11 @@ use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::{ClusterKey, ClusterStates, Endpoint};
 use heddle_core::workload::LocalWorkload;
 
+use tokio_util::task::TaskTracker;
+
 use super::cluster::Upstream;
-use super::names::Names;
+use crate::dns::{Names, PodNames};
+use crate::pod::Pod;
 
 /// A cluster that nobody has asked for this long is forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
@@ -22,16 +25,20 @@ const UNUSED: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Clusters {
     pods: RefCell<HashMap<PodUid, Rc<PodClusters>>>,
-    common: Common,
+    states: Arc<ClusterStates>,
+    names: Arc<Names>,
+    tasks: TaskTracker,
 }
 
-/// What all clusters look at.
+/// What all clusters of a pod look at.
 #[derive(Clone, Debug)]
 pub struct Common {
     /// What was learned; shared by all workers.
     pub states: Arc<ClusterStates>,
-    /// What names stand for.
-    pub names: Rc<Names>,
+    /// What names stand for, for this pod.
+    pub names: Arc<PodNames>,
+    /// The worker's.
+    pub tasks: TaskTracker,
 }
 
 /// Of one pod.
@@ -43,23 +50,24 @@ pub struct PodClusters {
 }
 
 impl Clusters {
-    /// None yet; `states` are shared by all workers.
-    pub fn new(states: Arc<ClusterStates>, names: Rc<Names>) -> Self {
-        Self { pods: RefCell::default(), common: Common { states, names } }
+    /// None yet; `states` and `names` are shared by all workers.
+    pub fn new(states: Arc<ClusterStates>, names: Arc<Names>, tasks: TaskTracker) -> Self {
+        Self { pods: RefCell::default(), states, names, tasks }
     }
 
     /// Those of a pod.
-    pub fn of(&self, pod: &PodUid) -> Rc<PodClusters> {
+    pub fn of(&self, pod: &Arc<Pod>) -> Rc<PodClusters> {
         let mut pods = self.pods.borrow_mut();
-        if let Some(clusters) = pods.get(pod) {
+        if let Some(clusters) = pods.get(&pod.uid) {
             return clusters.clone();
         }
+        let (states, tasks) = (self.states.clone(), self.tasks.clone());
         let clusters = Rc::new(PodClusters {
             by_host: RefCell::default(),
             direct: RefCell::default(),
-            common: self.common.clone(),
+            common: Common { states, names: self.names.of(pod), tasks },
         });
-        pods.insert(pod.clone(), clusters.clone());
+        pods.insert(pod.uid.clone(), clusters.clone());
         clusters
     }
 
@@ -123,6 +131,16 @@ impl PodClusters {
         let mut by_host = self.by_host.borrow_mut();
         by_host.entry(upstream.key().host.clone()).or_default().push(upstream.clone());
         upstream
+    }
+
+    /// Waits a bounded time for the names that a cluster without endpoints depends on; true if it had to.
+    pub async fn resolved(&self, upstream: &Upstream) -> bool {
+        let cluster = upstream.cluster();
+        if cluster.names.is_empty() || !cluster.endpoints.is_empty() {
+            return false;
+        }
+        self.common.names.ready(&cluster.names).await;
+        true
     }
 
     /// Brings a cluster up to date.

@@ -10,7 +10,6 @@ use heddle_core::upstream::{Endpoint, Transport};
 use tokio::time::timeout;
 
 use super::pool::Speak;
-use super::tls;
 use crate::http::io::Wire;
 use crate::pod::Pod;
 use crate::telemetry::{Failure, Reason};
@@ -69,5 +68,6 @@ async fn open<N: PodNetwork>(
         Wire::Socket(dial::passthrough(&worker.network, &worker.limits, pod, permit).await?)
     };
     let Transport::Tls { tls, .. } = &endpoint.transport else { return Ok(wire) };
-    Ok(Wire::Tls(tls::originate(wire, tls, &how.host, how.speak).await?))
+    let originator = &worker.http.tls;
+    Ok(Wire::Tls(originator.originate(wire, tls, &how.host, Some(how.speak)).await?))
 }

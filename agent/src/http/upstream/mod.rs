@@ -8,7 +8,6 @@ pub mod cluster;
 pub mod clusters;
 pub mod connect;
 pub mod connection;
-pub mod names;
 pub mod pool;
 pub mod tls;
 
