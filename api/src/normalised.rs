@@ -39,6 +39,18 @@ pub struct Context {
     pub service_export_to: Vec<String>,
 }
 
+impl Context {
+    /// The same under the `default…ExportTo` of another.
+    #[must_use]
+    pub fn with_exports_of(&self, other: &Self) -> Self {
+        Self {
+            cluster_domain: self.cluster_domain.clone(),
+            trust_domain: self.trust_domain.clone(),
+            ..other.clone()
+        }
+    }
+}
+
 impl Default for Context {
     fn default() -> Self {
         Self {

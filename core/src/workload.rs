@@ -109,6 +109,45 @@ pub struct Service {
     pub export_to: ExportTo,
     /// Endpoints that are not ready serve while none is (`publishNotReadyAddresses`).
     pub unready: bool,
+    /// Which of its endpoints are preferred, where no DestinationRule says so; `None`: whatever the mesh has.
+    pub routing: Option<Routing>,
+}
+
+/// Which endpoints of a service are preferred: `trafficDistribution` and `internalTrafficPolicy`, as WDS has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// The more of these an endpoint shares with the client, in order, the better.
+    pub scopes: Box<[Scope]>,
+    /// Those that do not share all of them are never chosen.
+    pub strict: bool,
+}
+
+/// A place that client and endpoint may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The network; there is one.
+    Network,
+    /// Of their localities.
+    Region,
+    /// Of their localities.
+    Zone,
+    /// Of their localities.
+    Subzone,
+    /// The node.
+    Node,
+}
+
+impl Scope {
+    /// The label by which Istio's `failoverPriority` knows it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Network => "topology.istio.io/network",
+            Self::Region => "topology.kubernetes.io/region",
+            Self::Zone => "topology.kubernetes.io/zone",
+            Self::Subzone => "topology.istio.io/subzone",
+            Self::Node => "kubernetes.io/hostname",
+        }
+    }
 }
 
 /// A pod of this node, as the controller wants it.

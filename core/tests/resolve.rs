@@ -60,6 +60,7 @@ fn service(key: &str, addresses: &[&str], ports: &[u16]) -> Service {
             .collect(),
         l7: None,
         unready: false,
+        routing: None,
         export_to: Default::default(),
     }
 }

@@ -50,6 +50,7 @@ fn store() -> Store {
         ports: [PortMapping { service_port: 80, target_port: 0, protocol: Protocol::Http }].into(),
         l7: None,
         unready: false,
+        routing: None,
         export_to: ExportTo::All,
     });
     store

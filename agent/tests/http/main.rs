@@ -44,6 +44,7 @@ pub fn service(world: &World, protocol: Protocol) {
             l7: None,
             export_to: Default::default(),
             unready: false,
+            routing: None,
         });
         store.put_workload(endpoint("server", SERVER, &key, port));
     });

@@ -151,7 +151,7 @@ fn output(change: impl FnOnce(&mut PodInput)) -> Output {
     };
     change(&mut pod);
     index.apply([
-        Change::Put(Key::new(InputKind::Namespace, "", "ns"), Input::Namespace(mesh)),
+        Change::Put(Key::new(InputKind::Namespace, "", "ns"), Input::Namespace(mesh.into())),
         Change::Put(Key::new(InputKind::Pod, "ns", "a"), Input::Pod(Box::new(pod))),
     ]);
     index.output().clone()

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use heddle_api::normalised::Context;
 use heddle_core::mtls::MtlsMode;
 use heddle_core::object::TrafficObject;
 use heddle_core::store::MeshTraffic;
@@ -127,7 +128,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// Labels of a namespace.
-    Namespace(Labels),
+    Namespace(NamespaceInput),
     /// A node.
     Node(NodeInput),
     /// A pod.
@@ -171,6 +172,8 @@ pub struct NodeInput {
     pub region: String,
     /// `topology.kubernetes.io/zone`.
     pub zone: String,
+    /// `topology.istio.io/subzone`.
+    pub subzone: String,
     /// `spec.podCIDRs`: networks of its pods.
     pub pod_cidrs: Vec<String>,
 }
@@ -219,8 +222,38 @@ pub struct ServiceInput {
     pub external_name: bool,
     /// Label `heddle.dev/l7`.
     pub l7: Option<L7Mode>,
-    /// Annotation `networking.istio.io/exportTo`, as written; empty: all.
+    /// Annotation `networking.istio.io/exportTo`, as written, else the mesh's default; empty: all.
     pub export_to: Vec<String>,
+    /// `spec.trafficDistribution`, else the annotation; `None`: as its namespace has it.
+    pub distribution: Option<Distribution>,
+    /// `spec.internalTrafficPolicy: Local`.
+    pub local_only: bool,
+}
+
+/// Which endpoints a service prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// None: a value that nobody knows, as Istio takes it.
+    Any,
+    /// `PreferSameZone`, or `PreferClose`.
+    SameZone,
+    /// `PreferSameNode`.
+    SameNode,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceInput {
+    /// Labels.
+    pub labels: Labels,
+    /// Annotation `networking.istio.io/traffic-distribution`.
+    pub distribution: Option<Distribution>,
+}
+
+impl From<Labels> for NamespaceInput {
+    fn from(labels: Labels) -> Self {
+        Self { labels, distribution: None }
+    }
 }
 
 /// A TCP port of a service.
@@ -276,6 +309,8 @@ pub struct MeshConfigInput {
     pub l7: L7Mode,
     /// How traffic is treated where no object says otherwise.
     pub traffic: MeshTraffic,
+    /// `defaultVirtualServiceExportTo` and its neighbours; of the rest of it nothing counts.
+    pub defaults: Context,
 }
 
 /// A PeerAuthentication.

@@ -4,33 +4,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use heddle_api::normalised::Context;
 use heddle_api::upstream;
 use heddle_core::object::TrafficObject;
 use heddle_core::upstream::model::{ClientTls, DestinationRule, TrafficPolicy};
 
 use super::input::{Input, InputKind, Key, KeyedInput};
+use super::policy;
 use super::table::Resource;
 use super::world::World;
-use super::{Settings, policy};
 
 /// The rule with what its Secrets hold; none where it is refused.
-pub(super) fn resource(
-    world: &World,
-    settings: &Settings,
-    key: &Key,
-    input: &KeyedInput,
-) -> Option<Resource> {
-    let context = Context {
-        cluster_domain: settings.cluster_domain.clone(),
-        trust_domain: settings.trust_domain.clone(),
-        ..Context::default()
-    };
+pub(super) fn resource(world: &World, key: &Key, input: &KeyedInput) -> Option<Resource> {
     let secret = |name: &str| match world.get(&Key::new(InputKind::Secret, &key.namespace, name)) {
         Some(Input::Secret(secret)) => Some(secret.0.clone()),
         _ => None,
     };
-    let rule = upstream::destination_rule(&input.object, &context, &secret).model?;
+    let rule = upstream::destination_rule(&input.object, &input.context, &secret).model?;
     let mut public = rule.clone();
     let mut keys = false;
     each_tls(&mut public, &mut |tls| {

@@ -220,7 +220,9 @@ impl Index {
         let domain = &self.settings.cluster_domain;
         let service = self.world.service(&key.namespace, &key.name);
         let l7 = service.and_then(|service| service.l7).or_else(|| self.world.namespace_l7(&key.namespace));
-        let resource = service.and_then(|service| service::resource(key, service, l7, domain));
+        let distribution = self.world.namespace_distribution(&key.namespace);
+        let resource =
+            service.and_then(|service| service::resource(key, service, (l7, distribution), domain));
         let name = service::resource_name(key, domain);
         self.put_addresses(
             key,

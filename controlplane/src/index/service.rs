@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use heddle_core::workload::L7Mode;
 use heddle_proto::heddle::v1::ServiceExtension;
-use heddle_proto::istio::workload::load_balancing::HealthPolicy;
+use heddle_proto::istio::workload::load_balancing::{HealthPolicy, Mode, Scope};
 use heddle_proto::istio::workload::{
     Address, AppProtocol, Extension, IpFamilies, LoadBalancing, NetworkAddress, Port, PortList, Service,
     address,
@@ -13,7 +13,7 @@ use heddle_proto::istio::workload::{
 use heddle_proto::type_url;
 use prost::Message;
 
-use super::input::{Key, PodInput, ServiceInput, SliceInput, TargetPort};
+use super::input::{Distribution, Key, PodInput, ServiceInput, SliceInput, TargetPort};
 use super::l7;
 
 /// `<name>.<namespace>.svc.<cluster domain>`.
@@ -30,7 +30,7 @@ pub(super) fn resource_name(key: &Key, cluster_domain: &str) -> String {
 pub(super) fn resource(
     key: &Key,
     service: &ServiceInput,
-    l7: Option<L7Mode>,
+    (l7, namespaces): (Option<L7Mode>, Option<Distribution>),
     cluster_domain: &str,
 ) -> Option<Address> {
     if service.external_name {
@@ -44,9 +44,7 @@ pub(super) fn resource(
         },
         app_protocol: app_protocol(&port.protocol).into(),
     });
-    let load_balancing = service
-        .publish_not_ready
-        .then(|| LoadBalancing { health_policy: HealthPolicy::AllowAll.into(), ..LoadBalancing::default() });
+    let load_balancing = load_balancing(service, namespaces);
     let service = Service {
         name: key.name.to_string(),
         namespace: key.namespace.to_string(),
@@ -60,6 +58,24 @@ pub(super) fn resource(
         ..Service::default()
     };
     Some(Address { r#type: Some(address::Type::Service(service)) })
+}
+
+/// As istiod says it to a ztunnel.
+fn load_balancing(service: &ServiceInput, namespaces: Option<Distribution>) -> Option<LoadBalancing> {
+    use Scope::{Network, Node, Region, Subzone, Zone};
+    let (scopes, mode): (&[Scope], Mode) = match service.distribution.or(namespaces) {
+        _ if service.local_only => (&[Node], Mode::Strict),
+        Some(Distribution::SameZone) => (&[Network, Region, Zone], Mode::Failover),
+        Some(Distribution::SameNode) => (&[Network, Region, Zone, Subzone, Node], Mode::Failover),
+        Some(Distribution::Any) | None => (&[], Mode::UnspecifiedMode),
+    };
+    let health = if service.publish_not_ready { HealthPolicy::AllowAll } else { HealthPolicy::OnlyHealthy };
+    let said = LoadBalancing {
+        routing_preference: scopes.iter().map(|scope| (*scope).into()).collect(),
+        mode: mode.into(),
+        health_policy: health.into(),
+    };
+    (said != LoadBalancing::default()).then_some(said)
 }
 
 /// Namespaces that see it, as on the wire: none are all. `~` stays: no namespace is called so.

@@ -44,7 +44,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn namespace(name: &str, text: &str) -> Change {
-    Change::Put(Key::new(InputKind::Namespace, "", name), Input::Namespace(labels(text)))
+    Change::Put(Key::new(InputKind::Namespace, "", name), Input::Namespace(labels(text).into()))
 }
 
 fn pod_input(name: &str, text: &str, address: &str) -> PodInput {

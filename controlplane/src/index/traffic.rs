@@ -12,7 +12,7 @@ impl Index {
     pub(super) fn compute_traffic(&mut self, key: &Key) {
         let resource = match self.world.get(key) {
             Some(Input::Traffic(object)) => Some(policy::traffic(object).1),
-            Some(Input::Keyed(input)) => keyed::resource(&self.world, &self.settings, key, input),
+            Some(Input::Keyed(input)) => keyed::resource(&self.world, key, input),
             _ => None,
         };
         self.output.put_traffic(&wire_name(key), resource);

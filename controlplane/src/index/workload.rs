@@ -73,7 +73,7 @@ pub(super) fn resource(world: &World, settings: &Settings, view: &View<'_>) -> O
         authorization_policies: selecting.map(|(key, _)| denial::policy_name(key)).chain(strict).collect(),
         status: if healthy { WorkloadStatus::Healthy } else { WorkloadStatus::Unhealthy }.into(),
         cluster_id: settings.cluster_id.clone(),
-        locality: locality(world, &pod.node),
+        locality: locality(world, pod),
         network_mode: if pod.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard }.into(),
         extensions: vec![pack(&extension)],
         ..Workload::default()
@@ -199,9 +199,18 @@ fn plaintext_ports(
     Some(ports)
 }
 
-fn locality(world: &World, node: &str) -> Option<Locality> {
-    let node = world.node(node).filter(|node| !(node.region.is_empty() && node.zone.is_empty()))?;
-    Some(Locality { region: node.region.clone(), zone: node.zone.clone(), subzone: String::new() })
+/// The pod's own label, with dots for slashes, else its node's.
+fn locality(world: &World, pod: &PodInput) -> Option<Locality> {
+    if let Some(written) = pod.labels.get("istio-locality").filter(|written| !written.is_empty()) {
+        let apart = if written.contains('/') { '/' } else { '.' };
+        let mut parts = written.splitn(3, apart).map(str::to_owned);
+        let mut part = || parts.next().unwrap_or_default();
+        return Some(Locality { region: part(), zone: part(), subzone: part() });
+    }
+    let node = world.node(&pod.node)?;
+    let place =
+        Locality { region: node.region.clone(), zone: node.zone.clone(), subzone: node.subzone.clone() };
+    (place != Locality::default()).then_some(place)
 }
 
 /// Ours among a workload's extensions.

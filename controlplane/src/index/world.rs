@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use super::input::{
+    Distribution, Input, InputKind, Key, Labels, MeshConfigInput, NodeInput, PodInput, Selection,
+};
 use super::input::{EntryInput, PeerAuthenticationInput, ServiceInput, SliceInput, WorkloadEntryInput};
-use super::input::{Input, InputKind, Key, Labels, MeshConfigInput, NodeInput, PodInput, Selection};
 use super::mentions::Mentions;
 use super::peer_authentication::{self, Candidate, Effective};
 use super::{entry, l7, selector};
@@ -161,7 +163,15 @@ impl World {
     /// Labels of a namespace.
     pub(super) fn namespace(&self, name: &str) -> Option<&Labels> {
         match self.objects.get(&Key::new(InputKind::Namespace, "", name)) {
-            Some(Input::Namespace(labels)) => Some(labels),
+            Some(Input::Namespace(namespace)) => Some(&namespace.labels),
+            _ => None,
+        }
+    }
+
+    /// Which endpoints a namespace's services prefer, where they do not say so themselves.
+    pub(super) fn namespace_distribution(&self, name: &str) -> Option<Distribution> {
+        match self.objects.get(&Key::new(InputKind::Namespace, "", name)) {
+            Some(Input::Namespace(namespace)) => namespace.distribution,
             _ => None,
         }
     }

@@ -82,7 +82,7 @@ fn read(object: &Object, context: &Context, findings: &[Problem]) -> Told {
         return told;
     }
     let read = match (object.kind.group, object.kind.kind) {
-        ("", "ConfigMap") => mesh_config(object),
+        ("", "ConfigMap") => mesh_config(object, context),
         ("", "Secret") => Ok(traffic::secret(object).map(|input| (input, String::new()))),
         ("security.istio.io", "PeerAuthentication") => peer_authentication(object),
         ("security.istio.io", _) => return denial(object),
@@ -90,7 +90,7 @@ fn read(object: &Object, context: &Context, findings: &[Problem]) -> Told {
             let message = format!("{kind} of {group} is not served yet: it has no effect");
             return Told::new(Verdict::Unsupported(message));
         }
-        _ => kubernetes::read(object),
+        _ => kubernetes::read(object, context),
     };
     match read {
         Ok(Some((input, note))) => Told::accepted(input, note),
@@ -163,7 +163,7 @@ fn peer_authentication(object: &Object) -> Read {
     Ok(Some((Input::PeerAuthentication(input), note.map(|note| note.to_string()).unwrap_or_default())))
 }
 
-fn mesh_config(object: &Object) -> Read {
+fn mesh_config(object: &Object, context: &Context) -> Read {
     if !mesh::is_mesh_config(object) {
         return Ok(None);
     }
@@ -179,7 +179,9 @@ fn mesh_config(object: &Object) -> Read {
         L7::Rules => L7Mode::Rules,
         L7::Never => L7Mode::Never,
     };
-    let input = MeshConfigInput { registry_only: config.registry_only(), l7, traffic: config.traffic() };
+    let defaults = config.context(&context.cluster_domain);
+    let input =
+        MeshConfigInput { registry_only: config.registry_only(), l7, traffic: config.traffic(), defaults };
     Ok(Some((Input::MeshConfig(Box::new(input)), texts(Severity::Warning))))
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use heddle_api::normalised::Context;
 use heddle_api::object::Object;
 use heddle_core::policy::Cidr;
 use k8s_openapi::api::core::v1::{Container, Node, Pod, PodStatus, Service, ServiceSpec};
@@ -13,15 +14,22 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::index::input::{
-    Input, NodeInput, PodInput, ServiceInput, ServicePort, SliceEndpoint, SliceInput, TargetPort,
+    Distribution, Input, NamespaceInput, NodeInput, PodInput, ServiceInput, ServicePort, SliceEndpoint,
+    SliceInput, TargetPort,
 };
 use crate::index::l7;
 
+/// Which endpoints a service, or all of a namespace, prefer.
+const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+
 /// Reads an object; `None` for kinds that the index does not know.
-pub(super) fn read(object: &Object) -> Result<Option<(Input, String)>, String> {
+pub(super) fn read(object: &Object, context: &Context) -> Result<Option<(Input, String)>, String> {
     let wrong = |error: serde_json::Error| error.to_string();
     let input = match (object.kind.group, object.kind.kind) {
-        ("", "Namespace") => Input::Namespace(object.labels()),
+        ("", "Namespace") => Input::Namespace(NamespaceInput {
+            labels: object.labels(),
+            distribution: object.annotations().get(DISTRIBUTION).and_then(|written| annotated(written)),
+        }),
         ("", "ServiceAccount") => Input::ServiceAccount,
         ("", "Node") => Input::Node(node(&object.typed().map_err(wrong)?)?),
         ("networking.k8s.io", "ServiceCIDR") => {
@@ -29,7 +37,9 @@ pub(super) fn read(object: &Object) -> Result<Option<(Input, String)>, String> {
             Input::ServiceCidr(networks("spec.cidrs", cidrs.unwrap_or_default())?)
         }
         ("", "Pod") => Input::Pod(Box::new(pod(object, &object.typed().map_err(wrong)?)?)),
-        ("", "Service") => Input::Service(service(object, object.typed::<Service>().map_err(wrong)?)?),
+        ("", "Service") => {
+            Input::Service(service(object, object.typed::<Service>().map_err(wrong)?, context)?)
+        }
         ("discovery.k8s.io", "EndpointSlice") => {
             Input::EndpointSlice(slice(&object.typed().map_err(wrong)?)?)
         }
@@ -49,14 +59,17 @@ fn node(node: &Node) -> Result<NodeInput, String> {
     let label = |key: &str| {
         node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned().unwrap_or_default()
     };
+    let either =
+        |new: &str, old: &str| Some(label(new)).filter(|text| !text.is_empty()).unwrap_or_else(|| label(old));
     let spec = node.spec.clone().unwrap_or_default();
     let mut pod_cidrs = spec.pod_cidrs.unwrap_or_default();
     if pod_cidrs.is_empty() {
         pod_cidrs.extend(spec.pod_cidr);
     }
     Ok(NodeInput {
-        region: label("topology.kubernetes.io/region"),
-        zone: label("topology.kubernetes.io/zone"),
+        region: either("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"),
+        zone: either("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"),
+        subzone: label("topology.istio.io/subzone"),
         pod_cidrs: networks("spec.podCIDRs", pod_cidrs)?,
     })
 }
@@ -65,6 +78,16 @@ fn networks(path: &str, texts: Vec<String>) -> Result<Vec<String>, String> {
     match texts.iter().find(|text| Cidr::parse(text).is_none()) {
         Some(wrong) => Err(format!("{path}: {wrong:?} is not a network such as 10.244.0.0/16")),
         None => Ok(texts),
+    }
+}
+
+/// What an annotation says of the endpoints that are preferred; empty is not written.
+fn annotated(written: &str) -> Option<Distribution> {
+    match written.to_ascii_lowercase().as_str() {
+        "" => None,
+        "preferclose" | "prefersamezone" => Some(Distribution::SameZone),
+        "prefersamenode" => Some(Distribution::SameNode),
+        _ => Some(Distribution::Any),
     }
 }
 
@@ -110,9 +133,20 @@ fn container_ports(container: &Container) -> impl Iterator<Item = (String, u16)>
     })
 }
 
-fn service(object: &Object, service: Service) -> Result<ServiceInput, String> {
+fn service(object: &Object, service: Service, context: &Context) -> Result<ServiceInput, String> {
     let spec = service.spec.unwrap_or_default();
-    let export_to = object.annotations().remove("networking.istio.io/exportTo").unwrap_or_default();
+    let annotations = object.annotations();
+    let export_to = annotations.get("networking.istio.io/exportTo").map(String::as_str).unwrap_or_default();
+    let words = export_to.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let mut export_to: Vec<String> = words.map(str::to_owned).collect();
+    if export_to.is_empty() {
+        export_to.clone_from(&context.service_export_to);
+    }
+    let own = match spec.traffic_distribution.as_deref() {
+        Some("PreferSameZone" | "PreferClose") => Some(Distribution::SameZone),
+        Some("PreferSameNode") => Some(Distribution::SameNode),
+        _ => annotations.get(DISTRIBUTION).and_then(|written| annotated(written)),
+    };
     Ok(ServiceInput {
         addresses: cluster_ips(&spec)?,
         ports: spec
@@ -147,12 +181,9 @@ fn service(object: &Object, service: Service) -> Result<ServiceInput, String> {
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         selector: spec.selector.unwrap_or_default(),
         l7: l7::of(&object.labels()),
-        export_to: export_to
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        export_to,
+        distribution: own,
+        local_only: spec.internal_traffic_policy.as_deref() == Some("Local"),
     })
 }
 

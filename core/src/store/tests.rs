@@ -83,6 +83,7 @@ fn service(number: u8, addresses: &[u8]) -> Service {
         ports: Box::new([]),
         l7: None,
         unready: false,
+        routing: None,
         export_to: Default::default(),
     }
 }

@@ -169,17 +169,28 @@ impl Cluster {
 
     /// Priorities and shares by place.
     fn settle(&mut self, mut endpoints: Vec<Endpoint>, client: &Client<'_>, mesh: Option<&Locality>) {
-        let own = self.policy.load_balancer.as_ref().and_then(|balancer| balancer.locality.as_ref());
-        let default = Locality::default();
-        let failover = self.policy.outlier_detection.is_some();
-        let (shares, left) =
-            locality::arrange(&mut endpoints, client, own.or(mesh).unwrap_or(&default), failover);
-        let excluded = |endpoint: Endpoint| Excluded {
+        let routing = self.service.as_ref().and_then(|service| service.routing.as_ref());
+        let excluded = |endpoint: Endpoint, why: Exclusion| Excluded {
             name: endpoint.name(),
             address: Some(endpoint.address),
-            why: Exclusion::Locality,
+            why,
         };
-        self.excluded.extend(left.into_iter().map(excluded));
+        if let Some(routing) = routing.filter(|routing| routing.strict) {
+            let (near, far) = endpoints
+                .into_iter()
+                .partition(|endpoint| locality::shares(endpoint, client, &routing.scopes));
+            endpoints = near;
+            let far: Vec<Endpoint> = far;
+            self.excluded.extend(far.into_iter().map(|endpoint| excluded(endpoint, Exclusion::Elsewhere)));
+        }
+        // Istio asks the rule first, then the service, then the mesh. A service's preference needs no outlier detection.
+        let own = self.policy.load_balancer.as_ref().and_then(|balancer| balancer.locality.as_ref());
+        let preferred = routing.filter(|routing| own.is_none() && !routing.strict).map(locality::preference);
+        let failover = self.policy.outlier_detection.is_some() || preferred.is_some();
+        let default = Locality::default();
+        let setting = own.or(preferred.as_ref()).or(mesh).unwrap_or(&default);
+        let (shares, left) = locality::arrange(&mut endpoints, client, setting, failover);
+        self.excluded.extend(left.into_iter().map(|endpoint| excluded(endpoint, Exclusion::Locality)));
         self.shares = shares;
         self.endpoints = endpoints.into_iter().map(Arc::new).collect();
     }

@@ -141,6 +141,9 @@ pub enum Exclusion {
     /// `distribute` gives its place nothing.
     #[error("no share of the traffic goes to its locality")]
     Locality,
+    /// `internalTrafficPolicy: Local`, and it is not where the client is.
+    #[error("it is elsewhere, and the service sends nothing there (internalTrafficPolicy)")]
+    Elsewhere,
     /// Its name did not resolve.
     #[error("its name does not resolve")]
     Unresolved,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::upstream::endpoint::{Client, Endpoint};
 use crate::upstream::model::Locality;
+use crate::workload::{Routing, Scope};
 
 /// Region, zone, subzone.
 pub(crate) type Place = [Arc<str>; 3];
@@ -21,6 +22,20 @@ pub struct LocalityShare {
     pub locality: [Arc<str>; 3],
     /// Relative to the other places of the priority.
     pub weight: u32,
+}
+
+/// What a service prefers, as a rule would say it.
+pub(crate) fn preference(routing: &Routing) -> Locality {
+    let failover_priority = routing.scopes.iter().map(|scope| scope.label().to_owned()).collect();
+    Locality { failover_priority, ..Locality::default() }
+}
+
+/// Whether an endpoint is in all the places of the client.
+pub(crate) fn shares(endpoint: &Endpoint, client: &Client<'_>, scopes: &[Scope]) -> bool {
+    scopes
+        .iter()
+        .map(|scope| scope.label())
+        .all(|key| endpoint_label(endpoint, key) == client_label(client, key))
 }
 
 /// Sets priorities, and says who gets nothing and how much goes where; no shares: places do not count.

@@ -52,6 +52,7 @@ pub(crate) fn service(name: &str, namespace: &str, ports: &[u16]) -> Service {
         ports: ports.iter().map(port).collect(),
         l7: None,
         unready: false,
+        routing: None,
         export_to: ExportTo::All,
     }
 }

@@ -76,3 +76,32 @@ fn shares_go_where_they_are_written_and_nowhere_else() {
     assert_eq!(shares, ["eu/a/1=30", "eu/a/2=30", "eu/b/1=30", "us/a/1=10"]);
     assert_eq!(cluster.excluded[0].name.as_ref(), "web-5");
 }
+
+#[test]
+fn a_service_prefers_places_where_no_rule_says_otherwise() {
+    use heddle_core::workload::{Routing, Scope, Service};
+    let near = [Scope::Network, Scope::Region, Scope::Zone];
+    let asked = |scopes: &[Scope], strict, own: Option<Locality>, mesh: Option<Locality>| {
+        let mut store = heddle_core::store::Store::default();
+        let routing = Some(Routing { scopes: scopes.into(), strict });
+        store.put_service(Service { routing, ..service("n", WEB, Some("10.96.0.1")) });
+        everywhere().into_iter().for_each(|pod| store.put_workload(pod));
+        let traffic = heddle_core::store::MeshTraffic { locality: mesh, ..Default::default() };
+        store.set_mesh(heddle_core::store::MeshFacts { traffic, ..Default::default() });
+        if let Some(own) = own {
+            let balancer =
+                LoadBalancer { algorithm: Algorithm::RoundRobin, locality: Some(own), warmup: None };
+            let policy = TrafficPolicy { load_balancer: Some(balancer), ..TrafficPolicy::default() };
+            store.put_traffic(heddle_core::object::TrafficObject::DestinationRule(rule("n/r", WEB, policy)));
+        }
+        cluster_for(&store.publish(), "c", "eu/a/1", &[], &ClusterKey::new(WEB, 80))
+    };
+    let off = || Some(Locality { disabled: true, ..Locality::default() });
+    let wanted = ["web-1", "web-2", "web-3@1", "web-4@2", "web-5@2"];
+    assert_eq!(names(&asked(&near, false, None, None)), wanted, "without outlier detection");
+    assert_eq!(names(&asked(&near, false, None, off())), wanted, "before what the mesh says");
+    let flat = ["web-1", "web-2", "web-3", "web-4", "web-5"];
+    assert_eq!(names(&asked(&near, false, off(), None)), flat, "after what a rule says");
+    let local = asked(&[Scope::Region, Scope::Subzone], true, None, None);
+    assert_eq!((names(&local), local.excluded.len()), (vec!["web-1".to_owned(), "web-3".to_owned()], 3));
+}

@@ -61,6 +61,7 @@ pub(crate) fn service(namespace: &str, host: &str, address: Option<&str>) -> Ser
         ports: Box::new([PortMapping { service_port: 80, target_port: 0, protocol: Protocol::Http }]),
         l7: None,
         unready: false,
+        routing: None,
         export_to: ExportTo::All,
     }
 }

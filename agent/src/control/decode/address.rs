@@ -7,7 +7,7 @@ use heddle_core::mtls::is_strict;
 use heddle_core::names::{NodeName, ServiceKey, WorkloadUid};
 use heddle_core::object::ExportTo;
 use heddle_core::upstream::model::Protocol;
-use heddle_core::workload::{PortMapping, Service, Tunnel, Workload};
+use heddle_core::workload::{PortMapping, Routing, Scope, Service, Tunnel, Workload};
 use heddle_proto::heddle::v1::{ServiceExtension, WorkloadExtension};
 use heddle_proto::istio::workload as wire;
 use heddle_proto::type_url;
@@ -83,7 +83,9 @@ fn service(wire: wire::Service) -> Result<(String, Change), String> {
         l7,
         unready: wire
             .load_balancing
+            .as_ref()
             .is_some_and(|ours| ours.health_policy == wire::load_balancing::HealthPolicy::AllowAll as i32),
+        routing: wire.load_balancing.as_ref().and_then(routing),
         export_to: match extension.export_to.is_empty() {
             true => ExportTo::All,
             false => ExportTo::Namespaces(extension.export_to.into_iter().collect()),
@@ -96,6 +98,26 @@ fn service(wire: wire::Service) -> Result<(String, Change), String> {
         key: key.clone(),
     };
     Ok((key.as_str().to_owned(), Change::Service(service)))
+}
+
+/// What it says of places; scopes that mean nothing here are left out.
+fn routing(wire: &wire::LoadBalancing) -> Option<Routing> {
+    use wire::load_balancing::{Mode, Scope as Wire};
+    let strict = match wire.mode() {
+        Mode::Strict => true,
+        Mode::Failover => false,
+        Mode::UnspecifiedMode | Mode::Passthrough => return None,
+    };
+    let scopes = wire.routing_preference().filter_map(|scope| match scope {
+        Wire::Network => Some(Scope::Network),
+        Wire::Region => Some(Scope::Region),
+        Wire::Zone => Some(Scope::Zone),
+        Wire::Subzone => Some(Scope::Subzone),
+        Wire::Node => Some(Scope::Node),
+        Wire::UnspecifiedScope | Wire::Cluster => None,
+    });
+    let scopes: Box<[Scope]> = scopes.collect();
+    (!scopes.is_empty()).then_some(Routing { scopes, strict })
 }
 
 fn default<'a>(text: &'a str, otherwise: &'a str) -> &'a str {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use heddle_api::normalised::Context;
 use heddle_api::object::Object;
 use heddle_api::upstream::Credential;
 use heddle_core::object::Labels;
@@ -96,6 +97,8 @@ pub struct KeyedInput {
     pub object: Object,
     /// Names of the Secrets.
     pub secrets: BTreeSet<String>,
+    /// What its meaning depends on.
+    pub context: Context,
 }
 
 /// The certificates of a Secret. Its Debug form shows none of them.

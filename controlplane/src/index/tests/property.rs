@@ -43,10 +43,10 @@ fn any_put() -> impl Strategy<Value = Change> {
         }),
         (place.clone(), any::<bool>()).prop_map(|((at, _), on)| {
             let text = if on { MESH } else { "" };
-            Change::Put(key(InputKind::Namespace, at, 0), Input::Namespace(labels(text)))
+            Change::Put(key(InputKind::Namespace, at, 0), Input::Namespace(labels(text).into()))
         }),
         place.clone().prop_map(|(at, name)| {
-            let node = NodeInput { region: at.to_string(), zone: String::new(), pod_cidrs: Vec::new() };
+            let node = NodeInput { region: at.to_string(), ..NodeInput::default() };
             Change::Put(key(InputKind::Node, at, name), Input::Node(node))
         }),
         (place.clone(), 0..4_usize).prop_map(|((at, name), selector)| {

@@ -1,5 +1,6 @@
 //! Routes and their parents, entries, policies: what they become on the wire, and what their status says.
 
+use heddle_api::normalised::Context;
 use heddle_core::object::{ExportTo, ObjectRef, TrafficObject};
 use heddle_core::policy::{self as core, Policy};
 use heddle_core::route::model::{
@@ -98,7 +99,11 @@ pub(super) fn keyed(key: &Key, secret: &str) -> Input {
         "metadata": {"name": &*key.name, "namespace": &*key.namespace}, "spec": {"host": "x.example.com",
         "trafficPolicy": {"tls": {"mode": "MUTUAL", "credentialName": secret}}}});
     let object = heddle_api::object::Object::from_value(rule).unwrap();
-    Input::Keyed(Arc::new(KeyedInput { object, secrets: [secret.to_owned()].into() }))
+    Input::Keyed(Arc::new(KeyedInput {
+        object,
+        secrets: [secret.to_owned()].into(),
+        context: Context::default(),
+    }))
 }
 
 pub(super) fn secret(key: &str) -> Input {

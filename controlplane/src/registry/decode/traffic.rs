@@ -42,7 +42,7 @@ pub(super) fn read(object: &Object, context: &Context, warnings: impl Fn() -> St
             if secrets.is_empty() || rule.is_none() {
                 traffic(rule.map(TrafficObject::DestinationRule))
             } else {
-                let keyed = KeyedInput { object: object.clone(), secrets };
+                let keyed = KeyedInput { object: object.clone(), secrets, context: context.clone() };
                 Told::accepted(Input::Keyed(Arc::new(keyed)), warnings())
             }
         }

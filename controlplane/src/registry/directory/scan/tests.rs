@@ -187,3 +187,43 @@ fn a_look_at_some_files_brings_what_changed_in_them() {
     let batch = scan.look_at(&some(&["a.json"]));
     assert_eq!((puts(&batch), batch.problems.len()), (vec!["a"], 0));
 }
+
+#[test]
+fn who_sees_what_says_nothing_is_what_the_mesh_config_says_of_today() {
+    use heddle_core::object::{ExportTo, TrafficObject};
+    let (folder, mut scan) = Folder::new();
+    let config = |mesh: &str| {
+        let metadata = json!({"name": "heddle", "namespace": "heddle-system"});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"mesh": mesh}})
+            .to_string()
+    };
+    folder.write(
+        "objects.yaml",
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: n}\nspec: {host: a, \
+         trafficPolicy: {tls: {mode: DISABLE}}}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\nspec: \
+         {ports: [{port: 80}]}\n",
+    );
+    let read = |batch: &Batch| {
+        let (mut rule, mut service) = (None, None);
+        for change in &batch.changes {
+            match change {
+                Change::Put(_, Input::Traffic(object)) => {
+                    let TrafficObject::DestinationRule(read) = &**object else { continue };
+                    rule = Some(read.export_to.clone());
+                }
+                Change::Put(_, Input::Service(read)) => service = Some(read.export_to.clone()),
+                _ => {}
+            }
+        }
+        (rule, service)
+    };
+    assert_eq!(read(&scan.look()), (Some(ExportTo::All), Some(vec![])));
+    folder.write("mesh.json", &config("defaultDestinationRuleExportTo: ['.']\ndefaultServiceExportTo: [x]"));
+    let own = ExportTo::Namespaces(["n".to_owned()].into());
+    assert_eq!(read(&scan.look()), (Some(own.clone()), Some(vec!["x".to_owned()])));
+    assert_eq!(read(&scan.look()), (None, None), "nothing has changed since");
+    folder.write("mesh.json", &config("defaultDestinationRuleExportTo: ['.']"));
+    assert_eq!(read(&scan.look_at(&[folder.path("mesh.json")].into())), (None, Some(vec![])));
+    fs::remove_file(folder.path("mesh.json")).unwrap();
+    assert_eq!(read(&scan.look()), (Some(ExportTo::All), None));
+}
