@@ -313,7 +313,8 @@ impl Asked<'_> {
         // Its own balancer: asking must not move the turns of those that carry traffic.
         let balancer = Balancer::new(Arc::clone(&cluster), state, Instant::now());
         let dialled = self.dialled.address.map(|ip| SocketAddr::new(ip, self.dialled.port));
-        let context = PickContext { hash: None, random: 0, now: Instant::now(), tried: &[], dialled };
+        let context =
+            PickContext { hash: None, random: 0, now: Instant::now(), tried: &[], left: &[], dialled };
         view["pick"] = match balancer.pick(&context) {
             Ok(picked) => json!({
                 "name": &*picked.endpoint.name(),

@@ -19,9 +19,10 @@ use super::head::{ATTEMPT_COUNT, MISSED, MISSED_CONNECT, attempt_count, grpc_sta
 use super::local::Local;
 use super::record::Flags;
 use super::stage::Stage;
+use super::upstream::bounds::{NoConnection, PoolBounds};
+use super::upstream::cluster::idle_timeout;
 use super::upstream::connect::{How, connect};
 use super::upstream::connection::Sender;
-use super::upstream::pool::{NoConnection, PoolBounds};
 use super::upstream::{Lease, Speak, Upstream};
 use crate::telemetry::tcp::Party;
 use crate::telemetry::{Failure, Reason};
@@ -200,10 +201,14 @@ impl<N: PodNetwork> Try<'_, N> {
         let bounds = PoolBounds {
             budget: state.budget.clone(),
             requests: settings.and_then(|pool| pool.max_requests_per_connection).unwrap_or(0),
+            age: settings.and_then(|pool| pool.max_connection_duration),
+            idle: idle_timeout(settings),
+            within: cluster.connect_timeout,
             streams: settings.and_then(|pool| pool.max_concurrent_streams),
         };
         let (within, host) = (cluster.connect_timeout, &cluster.key.host);
-        let pool = self.upstream.pool(&picked.endpoint);
+        let keepalive = settings.and_then(|pool| pool.keepalive);
+        let pool = self.upstream.pool(&picked.endpoint, &picked.host);
         let tasks = &self.stage.worker.tasks;
         let opened = self.stage.opened.borrow_mut().take();
         match opened {
@@ -219,7 +224,7 @@ impl<N: PodNetwork> Try<'_, N> {
         let (worker, pod) = (&self.stage.worker, &self.stage.pod);
         let endpoint = &picked.endpoint;
         pool.lease(speak, &bounds, tasks, || {
-            let how = How { client, within, host: host.clone(), speak };
+            let how = How { client, within, host: host.clone(), speak, keepalive };
             connect(worker.clone(), pod.clone(), endpoint.clone(), how)
         })
         .await

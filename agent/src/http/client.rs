@@ -33,11 +33,15 @@ pub async fn http1(io: HttpIo) -> Result<(Http1, Http1Driver), hyper::Error> {
     builder.handshake(io).await
 }
 
-/// Begins HTTP/2 on a connection; a task of the worker drives it until it has ended.
+/// Begins HTTP/2 on a connection; a task of the worker drives it until it has ended, and keeps `kept` until then.
 ///
 /// # Errors
 /// The connection broke at once.
-pub async fn http2(io: HttpIo, tasks: &TaskTracker) -> Result<Http2, hyper::Error> {
+pub async fn http2(
+    io: HttpIo,
+    tasks: &TaskTracker,
+    kept: impl Sized + 'static,
+) -> Result<Http2, hyper::Error> {
     let mut builder = http2::Builder::new(LocalExecutor(tasks.clone()));
     builder
         .timer(TokioTimer::new())
@@ -52,6 +56,7 @@ pub async fn http2(io: HttpIo, tasks: &TaskTracker) -> Result<Http2, hyper::Erro
         if let Err(error) = connection.await {
             tracing::debug!(%error, "HTTP/2 connection ended");
         }
+        drop(kept);
     });
     Ok(sender)
 }

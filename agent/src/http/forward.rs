@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use heddle_core::route::model::Abort;
+use heddle_core::upstream::model::Algorithm;
 use heddle_core::upstream::{Attempted, BudgetGuard, PickContext, Seen};
 use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::Incoming;
@@ -150,23 +151,24 @@ async fn tries<N: PodNetwork>(
     outgoing: &Outgoing,
     bodies: &Bodies,
 ) -> Result<Answered, Box<Local>> {
-    let mut tried: Vec<SocketAddr> = Vec::new();
+    let (mut tried, mut left): (Vec<SocketAddr>, Vec<u32>) = Default::default();
+    let avoids = route.retry.avoids_tried(stays_by_hash(route));
     let mut retrying: Option<BudgetGuard> = None;
     let mut retried = 0;
     loop {
         let mut last = None;
         let attempt = Try { stage, exchange, upstream: &route.upstream, number: retried + 1 };
-        let avoid: &[SocketAddr] = if route.retry.avoids_tried(hash.is_some()) { &tried } else { &[] };
         let context = PickContext {
             hash,
             random: stage.worker.random(),
             now: Instant::now(),
-            tried: avoid,
+            tried: if avoids { &tried } else { &[] },
+            left: if route.retry.remote_localities { &left } else { &[] },
             dialled: Some(stage.dialled.0),
         };
         let outcome = match attempt.pick(&context) {
             Ok(picked) => {
-                let (host, address) = (picked.host.clone(), picked.endpoint.address);
+                let (host, chosen) = (picked.host.clone(), picked.endpoint.clone());
                 let sending = pin!(attempt.send(picked, outgoing, bodies.next()));
                 let outcome = match route.retry.per_try_timeout.filter(|limit| !limit.is_zero()) {
                     None => sending.await,
@@ -178,7 +180,7 @@ async fn tries<N: PodNetwork>(
                         }
                     },
                 };
-                last = Some(address);
+                last = Some(chosen);
                 outcome
             }
             Err(missed) => Err(missed),
@@ -201,10 +203,22 @@ async fn tries<N: PodNetwork>(
             return settle(exchange, outcome);
         }
         drop(outcome);
-        tried.extend(last);
+        if let Some(last) = last {
+            tried.push(last.address);
+            left.push(last.priority);
+        }
         retried += 1;
         sleep(route.retry.backoff(retried, stage.worker.random())).await;
     }
+}
+
+/// Whether the one destination of a rule spreads requests by a hash.
+fn stays_by_hash(route: &Route) -> bool {
+    let several = route.rule.as_ref().is_some_and(|(rule, _)| match &rule.action {
+        heddle_core::route::Action::Forward(forward) => forward.backends().len() > 1,
+        _ => false,
+    });
+    !several && matches!(route.upstream.cluster().algorithm(), Algorithm::ConsistentHash { .. })
 }
 
 /// What the retry policy is asked about; `None`: a try that ends it all.

@@ -89,6 +89,7 @@ async fn send<N: PodNetwork>(stage: &Rc<Stage<N>>, upstream: &Rc<Upstream>, outg
         random: stage.worker.random(),
         now: Instant::now(),
         tried: &[],
+        left: &[],
         dialled: None,
     };
     let Ok(picked) = attempt.pick(&context) else { return };

@@ -155,47 +155,47 @@ macro_rules! flags {
     };
 }
 
-/// Envoy's response flags, a set of them. Displayed as the access log has them: `UH`, `UF,URX`, `-`.
+/// Envoy's response flags, a set of them. Displayed as the access log has them, in Envoy's order: `UH`, `UF,URX`, `-`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u32);
 
 flags! {
     /// No healthy upstream.
     UH = 0, "UH";
-    /// The connection to the upstream failed.
-    UF = 1, "UF";
-    /// Overflow: a circuit breaker.
-    UO = 2, "UO";
-    /// No route.
-    NR = 3, "NR";
-    /// No cluster.
-    NC = 4, "NC";
-    /// Repeated as often as may be, in vain.
-    URX = 5, "URX";
     /// The upstream took too long.
-    UT = 6, "UT";
-    /// The connection to the upstream was cut.
-    UC = 7, "UC";
-    /// The upstream reset the stream.
-    UR = 8, "UR";
-    /// The upstream broke its protocol.
-    UPE = 9, "UPE";
-    /// The client went away.
-    DC = 10, "DC";
-    /// The client broke its protocol.
-    DPE = 11, "DPE";
+    UT = 1, "UT";
     /// We reset the stream.
-    LR = 12, "LR";
+    LR = 2, "LR";
+    /// The upstream reset the stream.
+    UR = 3, "UR";
+    /// The connection to the upstream failed.
+    UF = 4, "UF";
+    /// The connection to the upstream was cut.
+    UC = 5, "UC";
+    /// Overflow: a circuit breaker.
+    UO = 6, "UO";
+    /// No route.
+    NR = 7, "NR";
     /// A delay was injected.
-    DI = 13, "DI";
+    DI = 8, "DI";
     /// A fault was injected.
-    FI = 14, "FI";
+    FI = 9, "FI";
     /// Refused by a policy.
-    UAEX = 15, "UAEX";
+    UAEX = 10, "UAEX";
+    /// The client went away.
+    DC = 11, "DC";
+    /// Repeated as often as may be, in vain.
+    URX = 12, "URX";
     /// Nothing passed for too long.
-    SI = 16, "SI";
+    SI = 13, "SI";
+    /// The client broke its protocol.
+    DPE = 14, "DPE";
     /// The whole request took too long.
-    DT = 17, "DT";
+    DT = 15, "DT";
+    /// The upstream broke its protocol.
+    UPE = 16, "UPE";
+    /// No cluster.
+    NC = 17, "NC";
     /// Cut by the agent's drain.
     DR = 18, "DR";
 }

@@ -103,6 +103,10 @@ reasons! {
     ServerReset = "server_reset", "UC";
     /// One side had finished, and the other was silent for too long.
     HalfClosedIdle = "half_closed_idle", "SI";
+    /// Nothing passed for longer than the destination's `tcp.idleTimeout`.
+    Idle = "idle", "SI";
+    /// It has lasted as long as the destination's `tcp.maxConnectionDuration`.
+    TooOld = "too_old", "DT";
     /// A newer configuration denies it.
     Revoked = "revoked", "DENY";
     /// Its pod is gone.

@@ -9,14 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use heddle_core::names::OrigDst;
 use heddle_core::resolve::Destination;
-use heddle_core::upstream::BudgetGuard;
 use heddle_core::upstream::model::Protocol;
 use heddle_core::workload::Service;
 use tokio::time::{sleep, timeout};
 
 use super::detect::{self, Named, Seen};
 use super::network::PodNetwork;
-use super::opaque::{self, By};
+use super::opaque::{self, By, Kept};
 use super::outbound::{self, Upstream};
 use super::socket::Socket;
 use super::worker::Worker;
@@ -43,7 +42,7 @@ pub(super) struct Captured<'a, N> {
 }
 
 /// An upstream, and its place in the cluster's budget.
-type Opening = (Upstream, Option<BudgetGuard>);
+type Opening = (Upstream, Option<Kept>);
 
 /// What is told of a connection.
 type Told<'a> = (&'a mut Outcome, &'a mut Option<TcpLabels>);
@@ -61,7 +60,7 @@ pub(super) enum Begun<N> {
         socket: Socket,
         first: Bytes,
         upstream: Upstream,
-        kept: Option<BudgetGuard>,
+        kept: Option<Kept>,
     },
     /// The client has ended without a word.
     Nothing(Socket),

@@ -20,7 +20,7 @@ use super::arena::Arena;
 use super::limits::CHUNK;
 use super::socket::Socket;
 use super::tunnel::TunnelStream;
-use crate::telemetry::Meter;
+use crate::telemetry::{Failure, Meter, Reason};
 
 /// Which end broke a connection that had not ended.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,28 @@ pub async fn plain(
     both(up, down, tally.meter, idle).await
 }
 
+/// Copies until it has ended, no byte has passed for `idle`, or `age` is over.
+///
+/// # Errors
+/// Of the copying, or time is over.
+pub async fn within(
+    copying: impl Future<Output = Result<(), Failure>> + Unpin,
+    meter: &Meter,
+    idle: Option<Duration>,
+    age: Option<Duration>,
+) -> Result<(), Failure> {
+    let copying = async {
+        match idle {
+            Some(idle) => while_progressing(copying, meter, idle, || Reason::Idle.into()).await,
+            None => copying.await,
+        }
+    };
+    match age {
+        Some(age) => timeout(age, copying).await.unwrap_or(Err(Reason::TooOld.into())),
+        None => copying.await,
+    }
+}
+
 /// Pinned futures, because an `async fn` keeps what it is given twice: an idle connection pays for it.
 pub(super) async fn both(
     mut up: Pin<&mut impl Future<Output = Result<(), Broken>>>,
@@ -107,26 +129,27 @@ pub(super) async fn both(
         ended = &mut up => {
             ended?;
             // Boxed, as everything with a timer here: a connection that is open both ways has no room for it.
-            Box::pin(while_progressing(down, meter, idle)).await
+            Box::pin(while_progressing(down, meter, idle, || Broken::Idle)).await
         }
         ended = &mut down => {
             ended?;
-            Box::pin(while_progressing(up, meter, idle)).await
+            Box::pin(while_progressing(up, meter, idle, || Broken::Idle)).await
         }
     }
 }
 
-/// Waits for the second direction, as long as bytes keep coming.
-async fn while_progressing(
-    mut rest: impl Future<Output = Result<(), Broken>> + Unpin,
+/// Waits as long as bytes keep coming.
+async fn while_progressing<E>(
+    mut rest: impl Future<Output = Result<(), E>> + Unpin,
     meter: &Meter,
     idle: Duration,
-) -> Result<(), Broken> {
+    silent: impl Fn() -> E,
+) -> Result<(), E> {
     loop {
         let before = meter.total();
         match timeout(idle, &mut rest).await {
             Ok(ended) => return ended,
-            Err(_elapsed) if meter.total() == before => return Err(Broken::Idle),
+            Err(_elapsed) if meter.total() == before => return Err(silent()),
             Err(_elapsed) => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heddle_core::authorize::authorize_outbound;
 use heddle_core::names::OrigDst;
@@ -26,6 +26,29 @@ use crate::telemetry::{Failure, Outcome, Party, Reason};
 
 /// Endpoints that are tried: one that refuses is on its way out, and the next may do.
 const TRIES: usize = 3;
+
+/// What lives as long as a connection, and how long that may be.
+#[derive(Debug)]
+pub(super) struct Kept {
+    _budget: BudgetGuard,
+    /// `tcp.idleTimeout`.
+    pub idle: Option<Duration>,
+    /// `tcp.maxConnectionDuration`.
+    pub age: Option<Duration>,
+}
+
+impl Kept {
+    fn new(budget: BudgetGuard, cluster: &heddle_core::upstream::Cluster) -> Self {
+        let pool = cluster.policy.connection_pool.as_ref();
+        let idle = pool.and_then(|pool| pool.tcp_idle_timeout).filter(|idle| !idle.is_zero());
+        Self { _budget: budget, idle, age: pool.and_then(|pool| pool.max_connection_duration) }
+    }
+
+    /// Whether anything ends the connection but its ends.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.idle.is_some() || self.age.is_some()
+    }
+}
 
 /// A connection, as far as it is known.
 #[derive(Debug)]
@@ -102,7 +125,7 @@ pub(super) async fn connect<N: PodNetwork>(
     asked: &Asked<'_>,
     cluster: &Cluster,
     (outcome, counted): (&mut Outcome, &mut Option<crate::telemetry::party::Labels>),
-) -> Result<(Upstream, Option<BudgetGuard>), Failure> {
+) -> Result<(Upstream, Option<Kept>), Failure> {
     outcome.cluster = Some((&*cluster.cluster().name).into());
     let state = cluster.state();
     let Some(budget) = state.budget.try_connection() else { return Err(Reason::Overflow.into()) };
@@ -113,6 +136,7 @@ pub(super) async fn connect<N: PodNetwork>(
             random: worker.random(),
             now: Instant::now(),
             tried: &tried,
+            left: &[],
             dialled: Some(asked.dialled.0),
         };
         let picked = cluster.pick(&context, None).map_err(|none| match none {
@@ -130,7 +154,7 @@ pub(super) async fn connect<N: PodNetwork>(
         state.health.report(&picked.host, seen, Instant::now());
         let again = tried.len() + 1 < TRIES && !tried.contains(&address);
         match opened {
-            Ok(upstream) => return Ok((upstream, Some(budget))),
+            Ok(upstream) => return Ok((upstream, Some(Kept::new(budget, &cluster.cluster())))),
             Err(failure) if !again || failure.reason == Reason::TunnelDenied => return Err(failure),
             Err(_) => tried.push(address),
         }
@@ -171,7 +195,12 @@ async fn open<N: PodNetwork>(
                 .map(Upstream::Tunnel)
         }
         (Transport::Plain, _) => {
-            dial::passthrough(&worker.network, &worker.limits, asked.pod, permit).await.map(Upstream::Plain)
+            let socket = dial::passthrough(&worker.network, &worker.limits, asked.pod, permit).await?;
+            let policy = cluster.cluster().policy.clone();
+            if let Some(keepalive) = policy.connection_pool.as_ref().and_then(|pool| pool.keepalive) {
+                socket.keep_alive_as(keepalive).map_err(|error| Failure::new(Reason::Connect, &error))?;
+            }
+            Ok(Upstream::Plain(socket))
         }
         (Transport::Refused(why), _) => Err(Failure::new(Reason::Connect, why)),
         (Transport::Tls { tls, tunnel }, workload) => {

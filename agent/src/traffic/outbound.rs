@@ -99,7 +99,14 @@ async fn proceed<N: PodNetwork>(
                     }
                     .map_err(|error| broken(&error))
                 });
-                registration.run(copying).await?;
+                match &kept {
+                    // Boxed, as few have a timer.
+                    Some(kept) if kept.is_bounded() => {
+                        let ended = Box::pin(copy::within(copying, outcome.meter(), kept.idle, kept.age));
+                        registration.run(ended).await?;
+                    }
+                    _ => registration.run(copying).await?,
+                }
             }
             drop(kept);
             upstream.finish();

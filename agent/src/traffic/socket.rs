@@ -16,6 +16,9 @@ use tokio_util::io::poll_read_buf;
 
 use super::limits::{Descriptor, READ_AHEAD};
 
+/// `tcpKeepalive`: time, interval, probes.
+pub type Keepalive = (Option<Duration>, Option<Duration>, Option<u32>);
+
 /// Silence after which the kernel asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long data may stay unacknowledged before the connection counts as dead.
@@ -53,6 +56,24 @@ impl Socket {
         let interval = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
         socket.set_tcp_keepalive(&interval)?;
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+    }
+
+    /// The same as somebody asks for it; what is left out is the kernel's.
+    ///
+    /// # Errors
+    /// The socket is dead already.
+    pub fn keep_alive_as(&self, (time, interval, probes): Keepalive) -> io::Result<()> {
+        let mut wanted = TcpKeepalive::new();
+        if let Some(time) = time {
+            wanted = wanted.with_time(time);
+        }
+        if let Some(interval) = interval {
+            wanted = wanted.with_interval(interval);
+        }
+        if let Some(probes) = probes {
+            wanted = wanted.with_retries(probes);
+        }
+        SockRef::from(&self.stream).set_tcp_keepalive(&wanted)
     }
 
     /// The socket.

@@ -247,8 +247,8 @@ impl Health {
                     self.take_back(host);
                     back.push(host.address());
                 }
-            }
-            if !host.is_ejected() {
+            } else {
+                // Whoever comes back now is found in use by the next sweep: until then it is set aside for longer.
                 let mut detail = host.detail();
                 detail.times = detail.times.saturating_sub(1);
             }

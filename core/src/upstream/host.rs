@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::upstream::health::Ejection;
+use crate::upstream::places::Places;
 
 /// After the first refusal; doubled with each further one, so many times.
 const REST: Duration = Duration::from_secs(1);
@@ -61,6 +62,7 @@ pub struct Host {
     /// Connections that failed in a row.
     refusals: AtomicU32,
     detail: Mutex<Detail>,
+    places: Arc<Places>,
 }
 
 /// Of the ejection under way, or the last.
@@ -84,12 +86,18 @@ impl Host {
             rests_until: AtomicU64::new(0),
             refusals: AtomicU32::new(0),
             detail: Mutex::default(),
+            places: Arc::default(),
         }
     }
 
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections to it, and who waits for one.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// When it came into the set.

@@ -51,7 +51,7 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Deadline of each try.
     pub per_try_timeout: Option<Duration>,
-    /// `retryRemoteLocalities`. Balancers turn to other localities anyway once every nearer endpoint has been tried.
+    /// `retryRemoteLocalities`: after every second try it goes to other priorities than those that it was sent to.
     pub remote_localities: bool,
     /// Words of `retryOn` that nobody knows; they count for nothing.
     pub unknown: Vec<String>,
@@ -114,7 +114,7 @@ impl RetryPolicy {
         let mut policy = Self {
             attempts: retries.attempts,
             per_try_timeout: retries.per_try_timeout.filter(|timeout| !timeout.is_zero()),
-            remote_localities: retries.remote_localities.unwrap_or(true),
+            remote_localities: retries.remote_localities.unwrap_or(false),
             unknown: Vec::new(),
             ignore_previous_hosts: retries.ignore_previous_hosts,
             conditions: 0,

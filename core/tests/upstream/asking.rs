@@ -37,7 +37,7 @@ pub(crate) fn balancer(
 }
 
 pub(crate) fn at_random(numbers: &mut Numbers, now: Instant) -> PickContext<'static> {
-    PickContext { hash: None, random: numbers.next(), now, tried: &[], dialled: None }
+    PickContext { hash: None, random: numbers.next(), now, tried: &[], left: &[], dialled: None }
 }
 
 /// How often each endpoint is chosen, by the last number of its address.
@@ -88,7 +88,7 @@ pub(crate) fn owners(balancer: &Balancer, keys: u64, now: Instant) -> Vec<u8> {
         let hash = Some(hash_key(&key.to_be_bytes()));
         last(
             &balancer
-                .pick(&PickContext { hash, random: 0, now, tried: &[], dialled: None })
+                .pick(&PickContext { hash, random: 0, now, tried: &[], left: &[], dialled: None })
                 .unwrap()
                 .endpoint,
         )

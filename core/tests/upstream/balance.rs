@@ -132,7 +132,8 @@ fn the_ring_is_envoys() {
     points.sort_unstable();
     for (at, (hash, owner)) in points.iter().enumerate() {
         for (hash, owner) in [(*hash, *owner), (hash.wrapping_add(1), points[(at + 1) % 4].1)] {
-            let context = PickContext { hash: Some(hash), random: 0, now, tried: &[], dialled: None };
+            let context =
+                PickContext { hash: Some(hash), random: 0, now, tried: &[], left: &[], dialled: None };
             assert_eq!(last(&balancer.pick(&context).unwrap().endpoint), owner);
         }
     }
@@ -156,12 +157,12 @@ fn whoever_was_tried_is_passed_over_until_nobody_else_is_left() {
             let (random, hash) = (numbers.next(), Some(numbers.next()));
             let mut tried = Vec::new();
             for _ in 0..3 {
-                let context = PickContext { hash, random, now, tried: &tried, dialled: None };
+                let context = PickContext { hash, random, now, tried: &tried, left: &[], dialled: None };
                 let picked = balancer.pick(&context).unwrap();
                 assert!(!tried.contains(&picked.endpoint.address), "{policy:?}");
                 tried.push(picked.endpoint.address);
             }
-            let context = PickContext { hash, random, now, tried: &tried, dialled: None };
+            let context = PickContext { hash, random, now, tried: &tried, left: &[], dialled: None };
             assert!(balancer.pick(&context).is_ok(), "all were tried: somebody again");
         }
     }
@@ -226,5 +227,19 @@ fn ten_thousand_endpoints_are_fine() {
         let mut numbers = Numbers(1);
         (0..10_000).for_each(|_| drop(balancer.pick(&at_random(&mut numbers, now)).unwrap()));
         assert!(start.elapsed() < Duration::from_secs(5), "{policy:?}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn what_has_no_hash_goes_anywhere_however_small_the_random_numbers_are() {
+    let now = Instant::now();
+    for policy in [hashing(Ring::RingHash(1_024)), hashing(Ring::Maglev(251))] {
+        let balancer = balancer(weighing(&[1, 1, 1]), policy, now);
+        let chosen = |random| {
+            let context = PickContext { random, ..at_random(&mut Numbers(1), now) };
+            last(&balancer.pick(&context).unwrap().endpoint)
+        };
+        let all: std::collections::BTreeSet<u8> = (0..60).map(chosen).collect();
+        assert_eq!(all.len(), 3);
     }
 }

@@ -261,17 +261,21 @@ fn an_endpoint_that_fails_in_a_row_is_set_aside_longer_each_time() {
     assert!(hosts[0].is_ejected());
     health.sweep(start + seconds(30));
     assert!(!hosts[0].is_ejected() && health.ejected() == 0);
-    // The sweep that took it back has also forgiven one.
+    // Before a sweep has found it in use: twice as long.
     fail(start + seconds(31));
-    assert_eq!(health.ejections()[0].times, 1);
-    health.sweep(start + seconds(61));
-    assert!(hosts[0].is_ejected(), "swept at 60, over at 61");
-    health.sweep(start + seconds(70));
+    assert_eq!(health.ejections()[0].times, 2);
+    health.sweep(start + seconds(90));
+    assert!(hosts[0].is_ejected(), "swept at 90, over at 91");
+    health.sweep(start + seconds(100));
     assert!(!hosts[0].is_ejected());
     let events = health.events();
     let told: Vec<_> = events.iter().map(|event| (event.at - start, event.cause)).collect();
     let cause = Some("consecutive_5xx");
-    assert_eq!(told, [(seconds(0), cause), (seconds(30), None), (seconds(31), cause), (seconds(70), None)]);
+    assert_eq!(told, [(seconds(0), cause), (seconds(30), None), (seconds(31), cause), (seconds(100), None)]);
+    // Two sweeps that found it in use have forgiven two.
+    health.sweep(start + seconds(120));
+    fail(start + seconds(121));
+    assert_eq!(health.ejections()[0].times, 1);
 }
 
 #[test]

@@ -241,7 +241,7 @@ proptest! {
             let tried: Vec<SocketAddr> = endpoints.iter().skip(some).take(2).map(|it| it.address).collect();
             let hash = (random % 2 == 0).then_some(random);
             for tried in [&[][..], &tried] {
-                let context = PickContext { hash, random, now, tried, dialled: None };
+                let context = PickContext { hash, random, now, tried, left: &[], dialled: None };
                 let Ok(picked) = balancer.pick(&context) else {
                     let healthy = (0..endpoints.len()).any(|index| !balancer.host(index).is_ejected());
                     prop_assert!(!healthy, "somebody is well");
@@ -252,14 +252,38 @@ proptest! {
                 prop_assert!(min_health > 0 || !picked.host.is_ejected());
                 let again = tried.contains(&picked.endpoint.address);
                 let left = (0..endpoints.len()).any(|index| {
-                    !balancer.host(index).is_ejected() && !tried.contains(&endpoints[index].address)
+                    !balancer.host(index).is_ejected()
+                        && !tried.contains(&endpoints[index].address)
+                        && endpoints[index].priority == picked.endpoint.priority
                 });
-                prop_assert!(!again || !left, "{} was tried, and another is left", picked.endpoint.name());
+                prop_assert!(!again || !left, "{} was tried, and another of its priority is left", picked.endpoint.name());
                 held.push(picked.host.enter());
             }
             let told = balancer.explain(now);
             let sum: f64 = told.endpoints.iter().map(|view| view.share).sum();
             prop_assert!((sum - 100.0).abs() < 0.01 || told.endpoints.iter().all(|view| view.share == 0.0), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_repetition_stays_in_its_priority_unless_it_may_leave_it() {
+    let now = Instant::now();
+    let places = ["eu/a/1", "eu/b/1", "us/a/1"];
+    let pods = || places.iter().zip(1..).map(|(place, number)| at(place, pod(number, "")));
+    let here = |policy| {
+        let snapshot = world(pods(), vec![rule("n/r", WEB, policy)]);
+        Arc::new(cluster_for(&snapshot, "c", "eu/a/1", &[], &ClusterKey::new(WEB, 80)))
+    };
+    for policy in [balanced(Algorithm::RoundRobin), balanced(Algorithm::Random), hashing(Ring::Maglev(251))] {
+        let cluster = here(with_outliers(policy, 0));
+        let balancer = Balancer::new(cluster, Arc::default(), now);
+        let tried: Vec<SocketAddr> = balancer.cluster().endpoints.iter().map(|it| it.address).collect();
+        for (left, wanted) in
+            [(&[][..], 1), (&[0], 1), (&[0, 0], 2), (&[0, 0, 1, 1], 3), (&[0, 0, 1, 1, 2, 2], 1)]
+        {
+            let context = PickContext { tried: &tried[..1], left, ..at_random(&mut Numbers(1), now) };
+            assert_eq!(last(&balancer.pick(&context).unwrap().endpoint), wanted, "after {left:?}");
         }
     }
 }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use heddle_core::names::Generation;
 use heddle_core::snapshot::Snapshot;
+use heddle_core::upstream::model::ConnectionPool;
 use heddle_core::upstream::{
-    Balancer, Client, Cluster, ClusterKey, ClusterState, Endpoint, NoEndpoint, PickContext, Picked,
+    Balancer, Client, Cluster, ClusterKey, ClusterState, Endpoint, Host, NoEndpoint, PickContext, Picked,
 };
 use heddle_core::workload::{LocalWorkload, Workload};
 
@@ -30,6 +31,8 @@ pub struct Upstream {
     resolved: Cell<u64>,
     /// Has its names looked up for as long as it is there.
     wishes: RefCell<Box<[Arc<Wish>]>>,
+    /// Who asks, as it was then.
+    client: RefCell<Option<Arc<Workload>>>,
     balancer: RefCell<Balancer>,
     /// Of a cluster that is one address.
     direct: Option<Arc<Endpoint>>,
@@ -55,6 +58,7 @@ impl Upstream {
             generation: Cell::new(Some(snapshot.generation())),
             resolved: Cell::new(resolved),
             wishes: RefCell::new(common.names.want(&cluster.names)),
+            client: RefCell::new(snapshot.workload(&local.workload_uid).cloned()),
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: None,
             pools: RefCell::default(),
@@ -81,6 +85,7 @@ impl Upstream {
             generation: Cell::new(None),
             resolved: Cell::new(0),
             wishes: RefCell::default(),
+            client: RefCell::default(),
             balancer: RefCell::new(Balancer::new(cluster, state, Instant::now())),
             direct: Some(endpoint),
             pools: RefCell::default(),
@@ -120,9 +125,12 @@ impl Upstream {
         self.resolved.set(answers);
         self.part(snapshot, common);
         let before = self.cluster();
-        if before.is_current(snapshot) && (before.names.is_empty() || resolved == answers) {
+        let client = snapshot.workload(&local.workload_uid);
+        let same = client.map(Arc::as_ptr) == self.client.borrow().as_ref().map(Arc::as_ptr);
+        if same && before.is_current(snapshot) && (before.names.is_empty() || resolved == answers) {
             return;
         }
+        *self.client.borrow_mut() = client.cloned();
         let cluster = Arc::new(build(snapshot, local, &self.key, common));
         // The new wishes first: what is wished for still is not forgotten in between.
         let wishes = common.names.want(&cluster.names);
@@ -179,7 +187,7 @@ impl Upstream {
     }
 
     /// The connections to an endpoint.
-    pub fn pool(&self, endpoint: &Arc<Endpoint>) -> Rc<EndpointPool> {
+    pub fn pool(&self, endpoint: &Arc<Endpoint>, host: &Host) -> Rc<EndpointPool> {
         let mut pools = self.pools.borrow_mut();
         if let Some(pool) = pools.get(&endpoint.address)
             && pool.serves(endpoint)
@@ -189,7 +197,7 @@ impl Upstream {
         if pools.len() >= FOREIGN.max(self.balancer.borrow().cluster().endpoints.len()) {
             pools.retain(|_, pool| !pool.is_idle());
         }
-        let pool = EndpointPool::new(endpoint.clone());
+        let pool = EndpointPool::new(endpoint.clone(), host.places().clone());
         if let Some(before) = pools.insert(endpoint.address, pool.clone()) {
             before.close();
         }
@@ -197,8 +205,7 @@ impl Upstream {
     }
 
     pub(super) fn sweep(&self, now: Instant) {
-        let idle = self.cluster().policy.connection_pool.as_ref().and_then(|pool| pool.http_idle_timeout);
-        let idle = idle.filter(|idle| !idle.is_zero()).unwrap_or(Duration::from_secs(3600));
+        let idle = idle_timeout(self.cluster().policy.connection_pool.as_ref());
         self.pools.borrow().values().for_each(|pool| pool.sweep(now, idle));
     }
 
@@ -209,6 +216,12 @@ impl Upstream {
     pub(super) fn close(&self) {
         self.pools.borrow_mut().drain().for_each(|(_, pool)| pool.close());
     }
+}
+
+/// How long a connection may be idle; zero: for ever. Istio: `http.idleTimeout`, else `tcp.idleTimeout`, else an hour.
+pub fn idle_timeout(pool: Option<&ConnectionPool>) -> Duration {
+    let written = pool.and_then(|pool| pool.http_idle_timeout.or(pool.tcp_idle_timeout));
+    written.unwrap_or(Duration::from_secs(3600))
 }
 
 fn build(snapshot: &Snapshot, local: &LocalWorkload, key: &ClusterKey, common: &Common) -> Cluster {

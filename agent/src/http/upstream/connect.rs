@@ -9,11 +9,12 @@ use heddle_core::authorize::authorize_outbound;
 use heddle_core::upstream::{Endpoint, Transport};
 use tokio::time::timeout;
 
-use super::pool::Speak;
+use super::bounds::Speak;
 use crate::http::io::Wire;
 use crate::pod::Pod;
 use crate::telemetry::{Failure, Reason};
 use crate::traffic::network::PodNetwork;
+use crate::traffic::socket::Keepalive;
 use crate::traffic::worker::Worker;
 use crate::traffic::{dial, outbound};
 
@@ -28,6 +29,8 @@ pub struct How {
     pub host: Arc<str>,
     /// What will be spoken.
     pub speak: Speak,
+    /// Of a connection of its own: a tunnel is kept alive for all that it carries.
+    pub keepalive: Option<Keepalive>,
 }
 
 /// Opens one on behalf of a pod.
@@ -65,7 +68,11 @@ async fn open<N: PodNetwork>(
         let source = local.identity.clone();
         Wire::Tunnel(outbound::open(worker, pod, source, workload, permit, how.client).await?)
     } else {
-        Wire::Socket(dial::passthrough(&worker.network, &worker.limits, pod, permit).await?)
+        let socket = dial::passthrough(&worker.network, &worker.limits, pod, permit).await?;
+        if let Some(keepalive) = how.keepalive {
+            socket.keep_alive_as(keepalive).map_err(|error| Failure::new(Reason::Connect, &error))?;
+        }
+        Wire::Socket(socket)
     };
     let Transport::Tls { tls, .. } = &endpoint.transport else { return Ok(wire) };
     let originator = &worker.http.tls;

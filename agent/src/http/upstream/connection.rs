@@ -3,15 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use heddle_core::upstream::BudgetGuard;
-use tokio::sync::oneshot;
+use heddle_core::upstream::Place;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::pool::{EndpointPool, NoConnection};
+use super::bounds::NoConnection;
+use super::pool::EndpointPool;
 use crate::http::client::{self, Http1, Http2};
 use crate::http::io::{HttpIo, Wire};
 use crate::telemetry::{Failure, Reason};
@@ -25,7 +26,8 @@ pub struct Connection1 {
     switch: Switch,
     local: Option<SocketAddr>,
     pub(super) served: u32,
-    pub(super) most: u32,
+    life: Life,
+    born: Instant,
     pub(super) since: Instant,
     _open: Open,
 }
@@ -36,24 +38,59 @@ pub struct Connection2 {
     pub(super) sender: Http2,
     local: Option<SocketAddr>,
     pub(super) streams: Cell<u32>,
-    pub(super) served: Cell<u32>,
-    pub(super) most: u32,
+    served: Cell<u32>,
+    life: Life,
+    born: Instant,
     pub(super) since: Cell<Instant>,
     pub(super) retired: Cell<bool>,
+    ended: Rc<Notify>,
     _open: Open,
+}
+
+/// What ends a connection that has done nothing wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// Requests that it may serve; 0: no bound.
+    pub(super) requests: u32,
+    /// How old it may become: it takes no request any more then.
+    pub(super) age: Option<Duration>,
+}
+
+impl Life {
+    fn is_over(self, served: u32, born: Instant, now: Instant) -> bool {
+        self.requests > 0 && served >= self.requests
+            || self.age.is_some_and(|age| now.saturating_duration_since(born) >= age)
+    }
+}
+
+impl Connection1 {
+    pub(super) fn is_spent(&self, now: Instant) -> bool {
+        self.life.is_over(self.served, self.born, now)
+    }
+}
+
+impl Connection2 {
+    pub(super) fn is_spent(&self, now: Instant) -> bool {
+        self.retired.get() || self.life.is_over(self.served.get(), self.born, now)
+    }
 }
 
 /// A connection counts while this lives.
 #[derive(Debug)]
 pub(super) struct Open {
     open: Rc<Cell<usize>>,
-    _budget: Option<BudgetGuard>,
+    place: Rc<Place>,
 }
 
 impl Open {
-    pub(super) fn count(open: &Rc<Cell<usize>>, budget: Option<BudgetGuard>) -> Self {
+    pub(super) fn count(open: &Rc<Cell<usize>>, place: Place) -> Self {
         open.set(open.get() + 1);
-        Self { open: open.clone(), _budget: budget }
+        Self { open: open.clone(), place: Rc::new(place) }
+    }
+
+    /// Its place is free when the last byte has left, whoever lets go of it before.
+    fn place(&self) -> Rc<Place> {
+        self.place.clone()
     }
 }
 
@@ -87,7 +124,7 @@ pub struct Lease2(Rc<Connection2>);
 pub(super) async fn begin1(
     wire: Wire,
     open: Open,
-    most: u32,
+    life: Life,
     tasks: &TaskTracker,
     pool: &Rc<EndpointPool>,
     gone: &CancellationToken,
@@ -95,7 +132,7 @@ pub(super) async fn begin1(
     let local = wire.local_addr();
     let (sender, driver) = client::http1(HttpIo::client_until(wire, gone)).await.map_err(broken)?;
     let switch = Switch::default();
-    let (asked, pool) = (switch.clone(), Rc::downgrade(pool));
+    let (asked, pool, place) = (switch.clone(), Rc::downgrade(pool), open.place());
     tasks.spawn_local(async move {
         match driver.without_shutdown().await {
             Ok(parts) => {
@@ -108,31 +145,36 @@ pub(super) async fn begin1(
             }
             Err(error) => tracing::debug!(%error, "HTTP/1 connection ended"),
         }
+        drop(place);
         if let Some(pool) = pool.upgrade() {
             pool.forget_closed();
         }
     });
-    Ok(Connection1 { sender, switch, local, served: 0, most, since: Instant::now(), _open: open })
+    let now = Instant::now();
+    Ok(Connection1 { sender, switch, local, served: 0, life, born: now, since: now, _open: open })
 }
 
 /// Begins HTTP/2.
 pub(super) async fn begin2(
     wire: Wire,
     open: Open,
-    most: u32,
+    life: Life,
     tasks: &TaskTracker,
-    gone: &CancellationToken,
+    (ended, gone): (&Rc<Notify>, &CancellationToken),
 ) -> Result<Rc<Connection2>, NoConnection> {
     let local = wire.local_addr();
-    let sender = client::http2(HttpIo::client_until(wire, gone), tasks).await.map_err(broken)?;
+    let sender =
+        client::http2(HttpIo::client_until(wire, gone), tasks, open.place()).await.map_err(broken)?;
     Ok(Rc::new(Connection2 {
         sender,
         local,
         streams: Cell::new(0),
         served: Cell::new(0),
-        most,
+        life,
+        born: Instant::now(),
         since: Cell::new(Instant::now()),
         retired: Cell::new(false),
+        ended: ended.clone(),
         _open: open,
     }))
 }
@@ -192,11 +234,7 @@ pub enum Sender<'a> {
 impl Lease2 {
     pub(super) fn take(connection: Rc<Connection2>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        let served = connection.served.get().saturating_add(1);
-        connection.served.set(served);
-        if connection.most > 0 && served >= connection.most {
-            connection.retired.set(true);
-        }
+        connection.served.set(connection.served.get().saturating_add(1));
         Self(connection)
     }
 }
@@ -205,6 +243,7 @@ impl Drop for Lease2 {
     fn drop(&mut self) {
         let streams = self.0.streams.get() - 1;
         self.0.streams.set(streams);
+        self.0.ended.notify_one();
         if streams == 0 {
             self.0.since.set(Instant::now());
         }
@@ -216,8 +255,5 @@ impl Drop for Lease1 {
         // Not released: it is closed, and its place is free.
         let Some(connection) = self.connection.take() else { return };
         drop(connection);
-        if let Some(pool) = self.pool.upgrade() {
-            pool.call_next();
-        }
     }
 }

@@ -9,64 +9,42 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
-use heddle_core::upstream::{Budget, Endpoint};
-use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use heddle_core::upstream::{Endpoint, Place, Places, PoolId};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection1, Connection2, Lease, Lease1, Lease2, Open, begin1, begin2};
-use crate::http::io::Wire;
+use super::bounds::{NoConnection, PoolBounds, Speak};
+use super::connection::{Connection1, Connection2, Lease, Lease1, Lease2, Life, Open, begin1, begin2};
+use super::line;
+use crate::http::io::{HttpIo, Wire};
 use crate::telemetry::Failure;
 
 /// Streams on one HTTP/2 connection, unless the cluster's policy has another bound. Envoy's is the peer's; 100 is what
 /// most servers offer, and another connection costs less than a wait.
 const STREAMS: u32 = 100;
 
-/// How long one waits to be called before it looks by itself.
-const RECALL: Duration = Duration::from_secs(1);
-
 /// What a pod sent in its last moments may still be on its way.
 const LAST_BYTES: Duration = Duration::from_millis(500);
-
-/// What is spoken to the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Speak {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-}
-
-/// What bounds a pool; of the cluster.
-#[derive(Clone, Debug)]
-pub struct PoolBounds {
-    /// The circuit breaker.
-    pub budget: Arc<Budget>,
-    /// Requests that one connection may serve; 0: no bound.
-    pub requests: u32,
-    /// Streams at once; `None`: the default.
-    pub streams: Option<u32>,
-}
-
-/// Why there is no connection.
-#[derive(Clone, Debug)]
-pub enum NoConnection {
-    /// The circuit breaker is open.
-    Overflow,
-    /// It could not be made.
-    Failed(Failure),
-}
 
 /// The connections to one endpoint.
 pub struct EndpointPool {
     endpoint: Arc<Endpoint>,
+    /// Of this pool and of others, of other workers too, to this endpoint.
+    pub(super) places: Arc<Places>,
     idle: RefCell<Vec<Connection1>>,
-    waiting: RefCell<VecDeque<oneshot::Sender<Option<Connection1>>>>,
+    waiting: RefCell<VecDeque<oneshot::Sender<Connection1>>>,
     shared: RefCell<Vec<Rc<Connection2>>>,
     opening: RefCell<Option<Opening>>,
     open: Rc<Cell<usize>>,
+    /// A stream of a shared connection.
+    ended: Rc<Notify>,
     closed: Cell<bool>,
+    /// Somebody listens whether its connections are wanted elsewhere.
+    pub(super) listening: Cell<bool>,
+    pub(super) over: CancellationToken,
+    _over: DropGuard,
     /// Cancelled when nobody is there any more: connections break then.
     gone: CancellationToken,
 }
@@ -74,14 +52,20 @@ pub struct EndpointPool {
 type Opening = Shared<LocalBoxFuture<'static, Result<(), NoConnection>>>;
 impl EndpointPool {
     /// No connection yet.
-    pub fn new(endpoint: Arc<Endpoint>) -> Rc<Self> {
+    pub fn new(endpoint: Arc<Endpoint>, places: Arc<Places>) -> Rc<Self> {
+        let over = CancellationToken::new();
         Rc::new(Self {
             endpoint,
+            places,
+            listening: Cell::new(false),
+            _over: over.clone().drop_guard(),
+            over,
             idle: RefCell::default(),
             waiting: RefCell::default(),
             shared: RefCell::default(),
             opening: RefCell::default(),
             open: Rc::default(),
+            ended: Rc::default(),
             closed: Cell::new(false),
             gone: CancellationToken::new(),
         })
@@ -130,49 +114,84 @@ impl EndpointPool {
     where
         F: Future<Output = Result<Wire, Failure>>,
     {
+        let (mut turn, mut pending, mut back) = (None, None, None);
         loop {
-            let idle = self.idle.borrow_mut().pop();
-            if let Some(mut connection) = idle {
-                if connection.sender.ready().await.is_ok() {
-                    return Ok(self.lend(connection));
-                }
-                continue;
-            }
-            // Envoy: a pool without any connection may open one, whatever the bound says.
-            let budget = bounds.budget.try_connection();
-            if budget.is_some() || self.open.get() == 0 {
-                let open = Open::count(&self.open, budget);
-                let pending = bounds.budget.try_pending().ok_or(NoConnection::Overflow)?;
-                let wire = connect().await.map_err(NoConnection::Failed)?;
-                drop(pending);
-                let connection = begin1(wire, open, bounds.requests, tasks, self, &self.gone).await?;
+            if let Some(connection) = self.pop_idle(bounds).await {
                 return Ok(self.lend(connection));
             }
-            let pending = bounds.budget.try_pending().ok_or(NoConnection::Overflow)?;
-            let (sender, receiver) = oneshot::channel();
-            self.waiting.borrow_mut().push_back(sender);
-            // Whoever was called and went away may have been the only one to be called: look again now and then.
-            let turn = timeout(RECALL, receiver).await;
-            drop(pending);
-            if let Ok(Ok(Some(mut connection))) = turn
-                && connection.sender.ready().await.is_ok()
-            {
+            let place = self.places.take(&bounds.budget, turn.as_ref());
+            let waiting = match pending.take() {
+                Some(waiting) => waiting,
+                None => bounds.pending()?,
+            };
+            if let Some(place) = place {
+                drop(turn);
+                let open = self.count(place, bounds, tasks);
+                let wire = connect().await.map_err(NoConnection::Failed)?;
+                drop(waiting);
+                let connection = begin1(wire, open, bounds.life(), tasks, self, &self.gone).await?;
+                return Ok(self.lend(connection));
+            }
+            pending = Some(waiting);
+            let turn = turn.get_or_insert_with(|| self.places.join(self.id()));
+            let waiting = back.get_or_insert_with(|| self.wait());
+            let Some(mut connection) = line::wait(turn, waiting).await else { continue };
+            back = None;
+            if connection.sender.ready().await.is_ok() {
                 return Ok(self.lend(connection));
             }
         }
     }
 
-    /// Puts a connection that is open already among the idle ones.
+    fn wait(&self) -> oneshot::Receiver<Connection1> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.borrow_mut();
+        // Those who have found a place otherwise.
+        while waiting.front().is_some_and(|first| first.is_closed()) {
+            waiting.pop_front();
+        }
+        waiting.push_back(sender);
+        receiver
+    }
+
+    async fn pop_idle(&self, bounds: &PoolBounds) -> Option<Connection1> {
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?;
+            let now = Instant::now();
+            let stale = !bounds.idle.is_zero() && now.duration_since(connection.since) >= bounds.idle;
+            if !stale && !connection.is_spent(now) && connection.sender.ready().await.is_ok() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// From now on it is one of this pool's.
+    fn count(self: &Rc<Self>, place: Place, bounds: &PoolBounds, tasks: &TaskTracker) -> Open {
+        line::listen(self, &bounds.budget, tasks);
+        Open::count(&self.open, place)
+    }
+
+    pub(super) fn id(&self) -> PoolId {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Puts a connection that is open already among the idle ones, unless there may be no more of them.
     pub async fn adopt(self: &Rc<Self>, wire: Wire, bounds: &PoolBounds, tasks: &TaskTracker, speak: Speak) {
-        let open = Open::count(&self.open, bounds.budget.try_connection());
+        let Some(place) = self.places.take(&bounds.budget, None) else {
+            tasks.spawn_local(HttpIo::client(wire).close());
+            return;
+        };
+        let open = self.count(place, bounds, tasks);
         match speak {
             Speak::Http1 => {
-                if let Ok(connection) = begin1(wire, open, bounds.requests, tasks, self, &self.gone).await {
+                if let Ok(connection) = begin1(wire, open, bounds.life(), tasks, self, &self.gone).await {
                     self.idle.borrow_mut().push(connection);
                 }
             }
             Speak::Http2 => {
-                if let Ok(connection) = begin2(wire, open, bounds.requests, tasks, &self.gone).await {
+                if let Ok(connection) =
+                    begin2(wire, open, bounds.life(), tasks, (&self.ended, &self.gone)).await
+                {
                     self.shared.borrow_mut().push(connection);
                 }
             }
@@ -194,46 +213,73 @@ impl EndpointPool {
         F: Future<Output = Result<Wire, Failure>> + 'static,
     {
         let most = bounds.streams.unwrap_or(STREAMS);
+        let mut turn = None;
+        let mut patience = None;
         loop {
-            let found = {
-                let mut shared = self.shared.borrow_mut();
-                shared.retain(|connection| !connection.sender.is_closed() && !connection.retired.get());
-                shared.iter().find(|connection| connection.streams.get() < most).cloned()
-            };
-            if let Some(connection) = found {
+            if let Some(connection) = self.find_shared(most) {
                 return Ok(Lease::Many(Lease2::take(connection)));
             }
             let opening = self.opening.borrow().clone();
             let opening = match opening {
                 Some(opening) => opening,
                 None => {
-                    let budget = bounds.budget.try_connection();
-                    if budget.is_none() && self.open.get() > 0 {
-                        // As many as there may be: their streams wait in line.
-                        let least =
-                            self.shared.borrow().iter().min_by_key(|known| known.streams.get()).cloned();
-                        let connection = least.ok_or(NoConnection::Overflow)?;
-                        return Ok(Lease::Many(Lease2::take(connection)));
+                    let mut place = self.places.take(&bounds.budget, turn.as_ref());
+                    if place.is_none()
+                        && let Some(least) = self.least_busy()
+                    {
+                        if bounds.streams.is_some_and(|most| least.streams.get() >= most) {
+                            let pending = bounds.pending()?;
+                            self.ended.notified().await;
+                            drop(pending);
+                            continue;
+                        }
+                        // As many as there may be: the peer says how many streams each takes.
+                        return Ok(Lease::Many(Lease2::take(least)));
                     }
-                    let open = Open::count(&self.open, budget);
-                    self.open2(open, bounds.requests, tasks.clone(), connect())
+                    // Streams of others may last for ever: waiting for them does not.
+                    if patience.is_some_and(|until| until <= Instant::now()) {
+                        place = place.or_else(|| Some(self.places.take_anyway()));
+                    }
+                    let Some(place) = place else {
+                        let pending = bounds.pending()?;
+                        patience = patience.or(Some(Instant::now() + bounds.within));
+                        let turn = turn.get_or_insert_with(|| self.places.join(self.id()));
+                        line::called(turn).await;
+                        drop(pending);
+                        continue;
+                    };
+                    let open = self.count(place, bounds, tasks);
+                    self.open2(open, bounds.life(), tasks.clone(), connect())
                 }
             };
-            let pending = bounds.budget.try_pending().ok_or(NoConnection::Overflow)?;
+            drop(turn.take());
+            let pending = bounds.pending()?;
             opening.await?;
             drop(pending);
         }
     }
 
+    /// A connection with room for another stream.
+    fn find_shared(&self, most: u32) -> Option<Rc<Connection2>> {
+        let (mut shared, now) = (self.shared.borrow_mut(), Instant::now());
+        shared.retain(|connection| !connection.sender.is_closed() && !connection.is_spent(now));
+        shared.iter().find(|connection| connection.streams.get() < most).cloned()
+    }
+
+    fn least_busy(&self) -> Option<Rc<Connection2>> {
+        self.shared.borrow().iter().min_by_key(|known| known.streams.get()).cloned()
+    }
+
     /// Opens the one connection that everybody waits for; it enters the pool by itself.
-    fn open2<F>(self: &Rc<Self>, open: Open, requests: u32, tasks: TaskTracker, connect: F) -> Opening
+    fn open2<F>(self: &Rc<Self>, open: Open, life: Life, tasks: TaskTracker, connect: F) -> Opening
     where
         F: Future<Output = Result<Wire, Failure>> + 'static,
     {
-        let (weak, connect, gone) = (Rc::downgrade(self), Box::pin(connect), self.gone.clone());
+        let (weak, connect) = (Rc::downgrade(self), Box::pin(connect));
+        let (ended, gone) = (self.ended.clone(), self.gone.clone());
         let opening = async move {
             let connected = match connect.await {
-                Ok(wire) => begin2(wire, open, requests, &tasks, &gone).await,
+                Ok(wire) => begin2(wire, open, life, &tasks, (&ended, &gone)).await,
                 Err(failure) => Err(NoConnection::Failed(failure)),
             };
             let Some(pool) = weak.upgrade() else { return connected.map(drop) };
@@ -251,46 +297,50 @@ impl EndpointPool {
         self.idle.borrow_mut().retain(|connection| !connection.sender.is_closed());
     }
 
-    /// Takes a connection back, unless it has served enough.
-    pub(super) fn take_back(&self, connection: Connection1) {
-        let spent = connection.most > 0 && connection.served >= connection.most;
-        let mut next = (!spent && !self.closed.get() && !connection.sender.is_closed()).then_some(connection);
-        if let Some(connection) = &mut next {
-            connection.since = Instant::now();
+    /// Takes a connection back, unless it has served enough, or somebody of another pool waits for its place.
+    pub(super) fn take_back(&self, mut connection: Connection1) {
+        connection.since = Instant::now();
+        let spent = connection.is_spent(connection.since);
+        let first = self.places.first();
+        if spent
+            || self.closed.get()
+            || connection.sender.is_closed()
+            || first.is_some_and(|pool| pool != self.id())
+        {
+            return;
         }
         loop {
             let waiting = self.waiting.borrow_mut().pop_front();
-            match (waiting, next.take()) {
-                // Without a connection, somebody else may open one now.
-                (Some(waiting), offer) => match waiting.send(offer) {
-                    Ok(()) => return,
-                    Err(refused) => next = refused,
-                },
-                (None, Some(connection)) => return self.idle.borrow_mut().push(connection),
-                (None, None) => return,
+            let Some(waiting) = waiting else { return self.idle.borrow_mut().push(connection) };
+            match waiting.send(connection) {
+                Ok(()) => return,
+                Err(refused) => connection = refused,
             }
         }
     }
 
-    /// A place is free: the first that still waits may open a connection.
-    pub(super) fn call_next(&self) {
-        loop {
-            let waiting = self.waiting.borrow_mut().pop_front();
-            let Some(waiting) = waiting else { return };
-            if waiting.send(None).is_ok() {
-                return;
-            }
+    /// Others wait for connections to this endpoint, and there may be no more: lets go of as many that do nothing; what is
+    /// shared takes no more requests, and goes with the last that it has.
+    pub(super) fn yield_places(&self) {
+        let wanted = self.places.strangers(self.id());
+        let mut idle = self.idle.borrow_mut();
+        let kept = idle.len().saturating_sub(wanted);
+        let given = idle.split_off(kept);
+        drop(idle);
+        if given.len() < wanted {
+            self.shared.borrow_mut().drain(..).for_each(|connection| connection.retired.set(true));
         }
     }
 
     /// Lets go of connections that were idle for too long.
     pub(super) fn sweep(&self, now: Instant, idle: Duration) {
+        let long = |since: Instant| !idle.is_zero() && now.duration_since(since) >= idle;
         self.idle.borrow_mut().retain(|connection| {
-            !connection.sender.is_closed() && now.duration_since(connection.since) < idle
+            !connection.sender.is_closed() && !connection.is_spent(now) && !long(connection.since)
         });
         self.shared.borrow_mut().retain(|connection| {
-            let waited = connection.streams.get() == 0 && now.duration_since(connection.since.get()) >= idle;
-            !connection.sender.is_closed() && !waited
+            let waited = connection.streams.get() == 0 && long(connection.since.get());
+            !connection.sender.is_closed() && !connection.is_spent(now) && !waited
         });
     }
 

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::pool::Speak;
+use super::bounds::Speak;
 use crate::http::io::Wire;
 use crate::http::upgrade::Duplex;
 use crate::telemetry::{Failure, Reason};

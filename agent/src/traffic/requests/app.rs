@@ -100,7 +100,7 @@ impl App {
             return Ok((last, true));
         }
         let socket = self.socket(dial).await?;
-        let began = client::http2(HttpIo::client(Wire::Socket(socket)), tasks).await;
+        let began = client::http2(HttpIo::client(Wire::Socket(socket)), tasks, ()).await;
         let sender = began.map_err(|error| Failure::new(Reason::ServerReset, &error))?;
         *self.http2.borrow_mut() = Some(sender.clone());
         Ok((sender, false))

@@ -20,9 +20,9 @@ pub struct Retries {
     pub backoff: Option<Duration>,
     /// Gateway API: no pause is shorter.
     pub least_backoff: Option<Duration>,
-    /// `None`: other localities are tried too.
+    /// Whether repetitions leave the priorities that were tried; `None`: no.
     pub remote_localities: Option<bool>,
-    /// Whether endpoints that were tried already are passed over; `None`: yes.
+    /// Whether endpoints that were tried already are passed over; `None`: unless requests are spread by a hash.
     pub ignore_previous_hosts: Option<bool>,
 }
 

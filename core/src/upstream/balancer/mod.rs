@@ -28,6 +28,7 @@ pub use hash::hash_key;
 
 use edf::Lags;
 use plan::{Plan, Pool, mix};
+use priority::{Load, elsewhere};
 
 /// Envoy tries so often to choose another than was tried (`host_selection_retry_max_attempts`); then everybody is looked at.
 const ATTEMPTS: u64 = 5;
@@ -41,8 +42,10 @@ pub struct PickContext<'a> {
     pub random: u64,
     /// The time.
     pub now: Instant,
-    /// Endpoints that this request was sent to already: passed over while others are left.
+    /// Endpoints that this request was sent to already: passed over while others of their priority are left.
     pub tried: &'a [SocketAddr],
+    /// Priorities that it was sent to, one of each try, where it may leave them (`retryRemoteLocalities`).
+    pub left: &'a [u32],
     /// What the client dialled: where PASSTHROUGH, headless services and entries without resolution go.
     pub dialled: Option<SocketAddr>,
 }
@@ -169,8 +172,10 @@ impl Balancer {
 fn choose(pool: &Pool, plan: &mut Plan, context: &PickContext<'_>) -> Option<u32> {
     let hashed = matches!(pool.algorithm, Algorithm::ConsistentHash { .. });
     let number = context.hash.filter(|_| hashed).unwrap_or(context.random);
-    let at = by_percent(plan, number)?;
-    let random = if hashed { number } else { mix(number) };
+    let elsewhere = elsewhere(&plan.health, context.left);
+    let at = by_percent(elsewhere.as_deref().unwrap_or(&plan.loads), number)?;
+    // A ring is spread over all 64 bits, and few random numbers have as many.
+    let random = if hashed && context.hash.is_some() { number } else { mix(number) };
     let host = |index: u32| &pool.hosts[index as usize];
     let tried = |index: u32| context.tried.contains(&host(index).address());
     let avoided = |index: u32| tried(index) || host(index).is_resting(context.now);
@@ -181,23 +186,25 @@ fn choose(pool: &Pool, plan: &mut Plan, context: &PickContext<'_>) -> Option<u32
             return last;
         }
     }
-    // Chance had its turns: whoever is not avoided, of this priority, then of the others; then whoever was not tried.
-    let find = |avoided: &dyn Fn(u32) -> bool| {
-        let others = (0..plan.levels.len()).filter(|level| *level != at);
-        std::iter::once(at).chain(others).find_map(|level| {
-            let members = || plan.levels[level].members();
-            let skip = usize::try_from(random % members().count().max(1) as u64).unwrap_or(0);
-            members().skip(skip).chain(members().take(skip)).find(|index| !avoided(*index))
-        })
+    let find = |level: usize, avoided: &dyn Fn(u32) -> bool| {
+        let members = || plan.levels[level].members();
+        let skip = usize::try_from(random % members().count().max(1) as u64).unwrap_or(0);
+        members().skip(skip).chain(members().take(skip)).find(|index| !avoided(*index))
     };
-    find(&avoided).or_else(|| find(&tried)).or(last)
+    // Chance had its turns: whoever of this priority is not avoided. Only where all of it rest do others stand in for it.
+    let rest = || plan.levels[at].members().all(|index| host(index).is_resting(context.now));
+    let mut others = (0..plan.levels.len()).filter(|level| *level != at);
+    find(at, &avoided)
+        .or_else(|| others.find_map(|level| find(level, &avoided)).filter(|_| rest()))
+        .or_else(|| find(at, &tried))
+        .or(last)
 }
 
 /// The priority of a number.
-fn by_percent(plan: &Plan, number: u64) -> Option<usize> {
+fn by_percent(loads: &[Load], number: u64) -> Option<usize> {
     let number = number % 100 + 1;
     let mut sum = 0;
-    plan.loads.iter().position(|load| {
+    loads.iter().position(|load| {
         sum += u64::from(load.percent);
         number <= sum
     })

@@ -36,6 +36,8 @@ pub(super) struct Plan {
     version: u64,
     /// Somebody is warming up until then.
     until: Option<Instant>,
+    /// By priority.
+    pub(super) health: Vec<Level>,
     pub(super) loads: Vec<Load>,
     pub(super) levels: Vec<Choice>,
 }
@@ -108,13 +110,14 @@ impl Plan {
     pub(super) fn new(pool: &Pool, version: u64, now: Instant, random: u64, lags: &Lags) -> Self {
         let count =
             |members: &Vec<u32>| Level { total: members.len(), healthy: pool.usable(members, false).len() };
-        let loads = loads(&pool.levels.iter().map(count).collect::<Vec<_>>(), pool.panic_threshold);
+        let health: Vec<Level> = pool.levels.iter().map(count).collect();
+        let loads = loads(&health, pool.panic_threshold);
         let until = pool.hosts.iter().filter_map(|host| warmup::until(pool.warmup, host.joined(), now)).max();
         let builder = Builder { pool, now, random, lags, warming: until.is_some() };
         let levels = pool.levels.iter().zip(&loads).zip(0..);
         let levels =
             levels.map(|((members, load), priority)| builder.level(members, load.panic, priority)).collect();
-        Self { version, until, loads, levels }
+        Self { version, until, health, loads, levels }
     }
 
     pub(super) fn is_stale(&self, version: u64, now: Instant) -> bool {

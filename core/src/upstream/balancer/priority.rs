@@ -20,10 +20,44 @@ pub(super) struct Load {
 
 const OVERPROVISIONED: usize = 140;
 
+/// The second try of each pair moves on (Istio's `update_frequency` of Envoy's `previous_priorities`).
+const TRIES_OF_A_PRIORITY: usize = 2;
+
+/// How good a priority is, percent.
+fn health(level: &Level) -> usize {
+    (OVERPROVISIONED * level.healthy).checked_div(level.total).unwrap_or(0).min(100)
+}
+
+/// What goes where when a request is sent again and may leave the priorities that it was sent to, which `left` lists by
+/// try; `None`: as for a first try. After every second try those are left out, until none is over: then all count again.
+pub(super) fn elsewhere(levels: &[Level], left: &[u32]) -> Option<Vec<Load>> {
+    if left.len() < TRIES_OF_A_PRIORITY {
+        return None;
+    }
+    let mut out = vec![false; levels.len()];
+    let mut rest = Vec::new();
+    for pair in left.chunks_exact(TRIES_OF_A_PRIORITY) {
+        pair.iter().filter_map(|at| usize::try_from(*at).ok()).for_each(|at| {
+            if let Some(out) = out.get_mut(at) {
+                *out = true;
+            }
+        });
+        rest = levels.iter().zip(&out).map(|(level, out)| if *out { 0 } else { health(level) }).collect();
+        if rest.iter().all(|health| *health == 0) {
+            out.fill(false);
+            rest = levels.iter().map(health).collect();
+        }
+    }
+    let available = rest.iter().sum::<usize>().min(100);
+    if available == 0 {
+        return None;
+    }
+    let percents = split(rest.into_iter().map(|health| health * 100 / available));
+    Some(percents.into_iter().map(|percent| Load { percent, panic: false }).collect())
+}
+
 /// `panic_threshold`: percent; Istio's `minHealthPercent`.
 pub(super) fn loads(levels: &[Level], panic_threshold: u32) -> Vec<Load> {
-    let health =
-        |level: &Level| (OVERPROVISIONED * level.healthy).checked_div(level.total).unwrap_or(0).min(100);
     let available = levels.iter().map(health).sum::<usize>().min(100);
     if available == 0 && panic_threshold == 0 {
         let first = |at| Load { percent: if at == 0 { 100 } else { 0 }, panic: false };
@@ -63,6 +97,29 @@ fn split(wanted: impl Iterator<Item = usize>) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_second_try_leaves_the_priorities_behind_it() {
+        let all = |healthy: [usize; 3]| healthy.map(|healthy| Level { healthy, total: 2 });
+        type Row = ([usize; 3], &'static [u32], Option<[u32; 3]>);
+        let rows: [Row; 10] = [
+            ([2, 2, 2], &[], None),
+            ([2, 2, 2], &[0], None),
+            ([2, 2, 2], &[0, 0], Some([0, 100, 0])),
+            ([2, 2, 2], &[0, 0, 1], Some([0, 100, 0])),
+            ([2, 2, 2], &[0, 0, 1, 1], Some([0, 0, 100])),
+            ([2, 2, 2], &[0, 0, 1, 1, 2, 2], Some([100, 0, 0])),
+            ([2, 2, 2], &[0, 1], Some([0, 0, 100])),
+            ([2, 0, 1], &[0, 0], Some([0, 0, 100])),
+            ([2, 1, 2], &[0, 0], Some([0, 70, 30])),
+            ([0, 0, 0], &[0, 0], None),
+        ];
+        for (healthy, left, wanted) in rows {
+            let loads = elsewhere(&all(healthy), left);
+            let found = loads.map(|loads| loads.iter().map(|load| load.percent).collect::<Vec<_>>());
+            assert_eq!(found, wanted.map(Vec::from), "{healthy:?} after {left:?}");
+        }
+    }
 
     #[test]
     fn shares_are_envoys() {
