@@ -74,21 +74,21 @@ pub(crate) fn deadlines(mesh: &Mesh) -> Result<()> {
 
 pub(crate) fn retries(mesh: &Mesh) -> Result<()> {
     for (at, (path, status, tries)) in [
-        ("500-3?fail=2&with=500", 200, 3),
-        ("500-3?fail=9&with=500", 500, 4),
-        ("500-3?fail=2&with=503", 503, 1),
-        ("all-2?fail=1&with=502", 200, 2),
-        ("all-2?fail=9&with=502", 502, 3),
-        ("all-2?fail=2&with=503", 200, 3),
-        ("all-2?fail=9&with=504", 504, 3),
-        ("none?fail=1&with=500", 500, 1),
+        ("500-3?fail=2&code=500", 200, 3),
+        ("500-3?fail=9&code=500", 500, 4),
+        ("500-3?fail=2&code=503", 503, 1),
+        ("all-2?fail=1&code=502", 200, 2),
+        ("all-2?fail=9&code=502", 502, 3),
+        ("all-2?fail=2&code=503", 200, 3),
+        ("all-2?fail=9&code=504", 504, 3),
+        ("none?fail=1&code=500", 500, 1),
         // Connection errors need no code: connections that are cut, tries that take too long.
         ("any-3?reset=2", 200, 3),
         ("any-3?reset=9", 503, 4),
         ("tries-1s?delay=5000&late=2", 200, 3),
         ("tries-1s?delay=5000&late=9", 504, 3),
-        ("whole-2s?fail=1&with=500", 200, 2),
-        ("whole-2s?delay=700&fail=9&with=500", 504, 3),
+        ("whole-2s?fail=1&code=500", 200, 2),
+        ("whole-2s?delay=700&fail=9&code=500", 504, 3),
     ]
     .into_iter()
     .enumerate()

@@ -1,8 +1,10 @@
 //! What the HTTP server answers: the request as it arrived, in the way that its query asks for.
 //!
-//! `?status=503` · `?fail=2` (the first two of an `x-key` get 503, or `?with=500`) · `?delay=100` (ms) · `?late=2` (only the
+//! `?status=503` · `?fail=2` (the first two of an `x-key` fail; without a key all do) · `?delay=100` (ms) · `?late=2` (only the
 //! first two of an `x-key` are delayed) · `?reset=2` (the first two are cut) · `?bytes=N` (a body of N) · `?chunks=N` (one per
-//! 100 ms) · `?trailers=1` · `?early=1` (answers before the body) · `?abort=1` (cuts the connection).
+//! 100 ms) · `?trailers=1` · `?early=1` (answers before the body) · `?abort=1` (cuts the connection). What fails gets 503 or
+//! `&code=409`, with `&grpc=14` or `&ratelimited=1` in its head, or is treated as `&how=abort`, `&how=refuse` (REFUSED_STREAM)
+//! or `&how=hang` says; with `&at=v2` only there. `/connections/PORT`: what is open there.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -19,7 +21,30 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Request, Response};
 use serde_json::{Map, Value, json};
 
+use super::meter::Meters;
+
 type Body = BoxBody<Bytes, io::Error>;
+/// How a connection or a stream is cut.
+#[derive(Debug)]
+pub(crate) struct Cut(Box<dyn std::error::Error + Send + Sync>);
+
+impl Cut {
+    fn by(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Cut {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
 
 /// Counts of requests by their `x-key`.
 #[derive(Debug)]
@@ -27,6 +52,7 @@ pub(crate) struct State {
     version: String,
     pod: String,
     seen: Mutex<HashMap<String, u64>>,
+    pub(super) meters: Meters,
 }
 
 /// The query, as it was written.
@@ -46,7 +72,7 @@ impl Ask {
 impl State {
     pub(crate) fn new(version: String) -> Self {
         let pod = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
-        Self { version, pod: pod.unwrap_or_default(), seen: Mutex::default() }
+        Self { version, pod: pod.unwrap_or_default(), seen: Mutex::default(), meters: Meters::default() }
     }
 
     pub(crate) async fn answer(
@@ -54,15 +80,26 @@ impl State {
         mut request: Request<Incoming>,
         client: SocketAddr,
         port: u16,
-    ) -> io::Result<Response<Body>> {
+    ) -> Result<Response<Body>, Cut> {
         let ask = Ask::of(request.uri().query());
         let nth = self.count(&request);
         if let Some(key) = request.uri().path().strip_prefix("/seen/") {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             return Ok(text(&json!({ "seen": seen.get(key).copied().unwrap_or(0) })));
         }
+        if let Some(port) = request.uri().path().strip_prefix("/connections/") {
+            return Ok(text(&self.meters.read(port.parse().map_err(Cut::by)?)));
+        }
+        let _entered = self.meters.request(port);
         if ask.number("abort").is_some() || ask.number("reset").is_some_and(|first| nth <= first) {
-            return Err(io::Error::other("asked to"));
+            return Err(Cut::by("asked to"));
+        }
+        let fails = self.fails(&ask, nth);
+        match ask.0.get("how").map(String::as_str).filter(|_| fails) {
+            Some("abort") => return Err(Cut::by("asked to")),
+            Some("refuse") => return Err(Cut::by(h2::Error::from(h2::Reason::REFUSED_STREAM))),
+            Some("hang") => std::future::pending().await,
+            _ => {}
         }
         let delay = ask.number("delay").filter(|_| ask.number("late").is_none_or(|first| nth <= first));
         if let Some(milliseconds) = delay {
@@ -77,7 +114,7 @@ impl State {
         } else if ask.number("early").is_some() {
             text(&said)
         } else {
-            let (received, trailers) = drain(request.body_mut()).await?;
+            let (received, trailers) = drain(request.body_mut()).await.map_err(Cut::by)?;
             said["received"] = json!(received);
             said["trailers"] = Value::Object(trailers);
             text(&said)
@@ -91,16 +128,25 @@ impl State {
             answer.headers_mut().insert("transfer-encoding", HeaderValue::from_static("chunked"));
             answer = answer.map(|body| body.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed());
         }
-        let status = ask.number("fail").filter(|fail| nth <= *fail);
-        let failed = status.map(|_| ask.number("with").unwrap_or(503));
-        let status = failed.or(ask.number("status"));
-        if let Some(status) = status.and_then(|status| u16::try_from(status).ok()) {
-            *answer.status_mut() = hyper::StatusCode::from_u16(status).map_err(io::Error::other)?;
+        let failed = fails.then(|| ask.number("code").unwrap_or(503));
+        if let Some(status) = failed.or(ask.number("status")).and_then(|status| u16::try_from(status).ok()) {
+            *answer.status_mut() = hyper::StatusCode::from_u16(status).map_err(Cut::by)?;
         }
-        let version = HeaderValue::from_str(&self.version).map_err(io::Error::other)?;
+        for (word, header) in [("grpc", "grpc-status"), ("ratelimited", "x-envoy-ratelimited")] {
+            if let Some(value) = ask.number(word).filter(|_| fails) {
+                answer.headers_mut().insert(header, HeaderValue::from(value));
+            }
+        }
+        let version = HeaderValue::from_str(&self.version).map_err(Cut::by)?;
         answer.headers_mut().insert("x-version", version);
         answer.headers_mut().insert("x-upstream", HeaderValue::from_static("as-sent"));
         Ok(answer)
+    }
+
+    /// Whether this one is to fail, here.
+    fn fails(&self, ask: &Ask, nth: u64) -> bool {
+        let here = ask.0.get("at").is_none_or(|at| *at == self.version);
+        here && ask.number("fail").is_some_and(|fail| nth <= fail)
     }
 
     fn count(&self, request: &Request<Incoming>) -> u64 {

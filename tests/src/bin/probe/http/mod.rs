@@ -2,4 +2,5 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+mod meter;
 pub(crate) mod server;

@@ -65,7 +65,7 @@ async fn serve(listener: TcpListener, port: u16, state: Arc<State>) -> Result<()
         };
         // What cannot be set does not matter here.
         let _unset = stream.set_nodelay(true);
-        let state = state.clone();
+        let (state, entered) = (state.clone(), state.meters.connection(port));
         let service = service_fn(move |request| {
             let state = state.clone();
             async move { state.answer(request, client, port).await }
@@ -74,6 +74,7 @@ async fn serve(listener: TcpListener, port: u16, state: Arc<State>) -> Result<()
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
+            let _entered = entered;
             // A client that went away is not the server's end.
             let _ended = connection.await;
             Ok::<_, Infallible>(())
