@@ -73,6 +73,26 @@ impl Holdings {
         self.held.insert(id, Held { input, judged, good });
     }
 
+    /// What the mesh config says of objects that do not say who sees them may have changed: they are judged anew. One
+    /// that is wrong keeps the last good of it as it was.
+    pub fn heed(&mut self, batch: &mut Batch) {
+        let said = self.held.values().find_map(|held| match &held.input {
+            Some((_, Input::MeshConfig(config))) => Some(self.context.with_exports_of(&config.defaults)),
+            _ => None,
+        });
+        let context = said.unwrap_or_else(|| self.context.with_exports_of(&Context::default()));
+        if context == self.context {
+            return;
+        }
+        self.context = context;
+        let exported = |id: &ObjectId| {
+            id.directory.ends_with(".networking.istio.io") || &*id.directory == "services.core"
+        };
+        for (id, object) in self.shelf.all().into_iter().filter(|(id, _)| exported(id)) {
+            self.take(id, Object::clone(&object), batch);
+        }
+    }
+
     /// The object is gone.
     pub fn remove(&mut self, id: &ObjectId, batch: &mut Batch) {
         let Some(held) = self.held.remove(id) else { return };

@@ -69,16 +69,15 @@ impl VirtualHost {
         self.table(port).is_some()
     }
 
-<<<<<<< HEAD
     /// Whether routes of the Gateway API speak for a port: for the Service's address, then, and not for its name. A headless
     /// one has none: there the name must do.
     pub(super) fn by_address(&self, port: u16) -> bool {
         let gateway = self.entries(port).first().is_some_and(|entry| entry.rule.family == Family::Gateway);
         gateway && self.service.as_ref().is_some_and(|service| !service.addresses.is_empty())
-=======
+    }
+
     pub(super) fn has_tls_rules(&self) -> bool {
         self.connections.iter().any(|object| !object.tls.is_empty())
->>>>>>> 14b1665 (agent, core, controlplane: ServiceEntries by name, address, port and server name; TLS for bytes too)
     }
 
     pub(super) fn concerns(&self, client: &Client<'_>, port: u16) -> bool {

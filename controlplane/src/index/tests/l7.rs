@@ -81,7 +81,8 @@ fn a_service_prefers_what_it_says_else_what_its_namespace_says() {
 
 #[test]
 fn a_pod_is_where_its_label_says_else_where_its_node_is() {
-    let node = NodeInput { region: "r".into(), zone: "z".into(), subzone: "s".into() };
+    let node =
+        NodeInput { region: "r".into(), zone: "z".into(), subzone: "s".into(), ..NodeInput::default() };
     let node = Change::Put(Key::new(InputKind::Node, "", "node-1"), Input::Node(node));
     for (text, wanted) in [
         ("", ["r", "z", "s"]),

@@ -277,6 +277,7 @@ impl Owner {
     }
 
     fn finish(&mut self, batch: &mut Batch) {
+        self.holdings.heed(batch);
         let names: BTreeSet<ObjectId> = self.holdings.named_secrets();
         self.named.send_if_modified(|held| {
             let changed = **held != names;

@@ -135,28 +135,10 @@ impl Scan {
     }
 
     fn finish(&mut self, mut batch: Batch) -> Batch {
-        self.read_anew(&mut batch);
+        self.holdings.heed(&mut batch);
         batch.resource_version = self.resource_version;
         batch.problems = self.problems();
         batch
-    }
-
-    /// What the mesh config says of objects that do not say who sees them has changed: all of them are read again.
-    fn read_anew(&mut self, batch: &mut Batch) {
-        let said = self.held.values().find_map(|held| match &held.input {
-            Some((_, Input::MeshConfig(config))) => Some(self.context.with_exports_of(&config.defaults)),
-            _ => None,
-        });
-        let context = said.unwrap_or_else(|| self.context.with_exports_of(&Context::default()));
-        if context == self.context {
-            return;
-        }
-        self.context = context;
-        let files: Vec<(PathBuf, Stamp)> =
-            self.files.iter().map(|(path, file)| (path.clone(), file.stamp)).collect();
-        for (path, stamp) in files {
-            self.read(path, stamp, batch);
-        }
     }
 
     fn read(&mut self, path: PathBuf, stamp: Stamp, batch: &mut Batch) {
