@@ -13,7 +13,7 @@ use heddle_core::workload::LocalWorkload;
 
 use super::place;
 use super::records::Record;
-use crate::node::{Proc, pod_of};
+use crate::node::Proc;
 
 /// A walk over /proc takes milliseconds, so many a second at the most.
 const APART: Duration = Duration::from_secs(1);
@@ -56,17 +56,13 @@ impl Running {
     fn processes(&self, wanted: &HashSet<&PodUid>) -> HashMap<PodUid, Vec<u32>> {
         let mut found: HashMap<PodUid, Vec<u32>> = HashMap::new();
         for pid in self.proc.pids() {
-            if let Some(uid) = self.pod(pid)
+            if let Some(uid) = self.proc.pod(pid)
                 && wanted.contains(&uid)
             {
                 found.entry(uid).or_default().push(pid);
             }
         }
         found
-    }
-
-    fn pod(&self, pid: u32) -> Option<PodUid> {
-        pod_of(&self.proc.cgroups(pid)?)
     }
 
     /// The first namespace among the pod's processes that holds its addresses: a process may stand in one of its own making.
@@ -84,7 +80,7 @@ impl Running {
             let path = self.proc.file(pid, "ns/net");
             let looked = place::open(&path, addresses).and_then(|(netns, cookie)| {
                 // The number may have passed to a process of another pod before the namespace was open.
-                if self.pod(pid).as_ref() != Some(&local.pod_uid) {
+                if self.proc.pod(pid).as_ref() != Some(&local.pod_uid) {
                     return Err("its process has ended".to_owned());
                 }
                 place::of(&netns, cookie, addresses)

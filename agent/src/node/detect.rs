@@ -99,6 +99,7 @@ pub fn detect(proc: &Proc, node: &str, wanted: &Places) -> Result<Detected, Node
     let process = node_process(proc).ok_or(NodeError::NoNode)?;
     let root = root_of(proc, process)?;
     enter_cgroup_namespace(proc, process)?;
+    let proc = &proc.again();
     let at = |path: &Path| match &root {
         Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
         None => path.to_owned(),

@@ -27,7 +27,7 @@ impl Kubelet {
                 continue;
             }
             let outside = proc
-                .cgroups(pid)
+                .cgroups_of_node(pid)
                 .is_some_and(|cgroups| pod_of(&cgroups).is_none() && !cgroups.contains("kubepods"));
             let Some((parent, started)) = proc.stat(pid).filter(|_| outside) else { continue };
             // A child that has not become another program yet.

@@ -17,7 +17,6 @@ mod roots;
 
 pub use detect::{Detected, NodeError, Places, detect};
 pub use kubelet::Kubelet;
-pub use pods::pod_of;
 pub use prober::{Prober, keep};
 pub use processes::Proc;
 pub use roots::NodeRoots;

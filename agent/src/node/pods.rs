@@ -5,7 +5,7 @@ use heddle_core::names::PodUid;
 /// The pod of a process with this `/proc/PID/cgroup`; `None`: of none, or its hierarchies do not agree.
 ///
 /// The outermost name counts: below its own cgroup a pod may be allowed to make others, and call them what it likes.
-pub fn pod_of(cgroups: &str) -> Option<PodUid> {
+pub(super) fn pod_of(cgroups: &str) -> Option<PodUid> {
     let mut found: Option<String> = None;
     for line in cgroups.lines() {
         let Some(uid) = line.splitn(3, ':').nth(2).and_then(|path| path.split('/').find_map(uid)) else {
@@ -17,6 +17,22 @@ pub fn pod_of(cgroups: &str) -> Option<PodUid> {
         }
     }
     found.map(PodUid::new)
+}
+
+/// `/proc/PID/cgroup` with each path as seen from below the `first` process of the node, where it is there: what is above the node
+/// names the pods of others.
+pub(super) fn below(cgroups: &str, first: &str) -> String {
+    let parts = |line: &'_ str| line.match_indices(':').nth(1).map(|(at, _)| at + 1);
+    let mut text = String::with_capacity(cgroups.len());
+    for line in cgroups.lines() {
+        let (hierarchy, path) = line.split_at(parts(line).unwrap_or(0));
+        let above = first.lines().find_map(|of_first| of_first.strip_prefix(hierarchy)).unwrap_or_default();
+        // systemd puts itself beside what it starts.
+        let above = above.strip_suffix("/init.scope").unwrap_or(above).trim_end_matches('/');
+        let rest = path.strip_prefix(above).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        text.extend([hierarchy, rest.unwrap_or(path), "\n"]);
+    }
+    text
 }
 
 /// `pod<uid>` by the cgroupfs driver, `kubepods-burstable-pod<uid>.slice` with underscores by systemd's.
@@ -64,6 +80,25 @@ mod tests {
         }
         let of_a_file = "8f3c1d5e7a9b0c2d4e6f8a0b1c2d3e4f";
         assert_eq!(pod_of(&format!("0::/kubepods/pod{of_a_file}/x")), Some(PodUid::new(of_a_file)));
+    }
+
+    #[test]
+    fn a_node_that_is_a_container_of_another_cluster_has_pods_of_its_own() {
+        let outer = format!("/kubepods/burstable/pod{OTHER}/0123");
+        let first = format!("4:memory:{outer}\n1:name=systemd:{outer}/init.scope\n0::/");
+        let inner =
+            format!("4:memory:{outer}/kubepods/pod{UID}/x\n1:name=systemd:{outer}/kubepods/pod{UID}/x\n0::/");
+        assert_eq!(pod_of(&below(&inner, &first)), Some(PodUid::new(UID)));
+        let kubelet = format!("4:memory:{outer}\n1:name=systemd:{outer}/kubelet.service\n0::/");
+        assert_eq!(below(&kubelet, &first), "4:memory:\n1:name=systemd:/kubelet.service\n0::/\n");
+        // The first process of a machine is above everything, or beside it.
+        for first in ["4:memory:/\n0::/init.scope", "", "4:memory:/kubepods/po"] {
+            assert_eq!(
+                pod_of(&below(&format!("4:memory:/kubepods/pod{UID}/x\n0::/"), first)),
+                Some(PodUid::new(UID)),
+                "{first}"
+            );
+        }
     }
 
     #[test]

@@ -4,9 +4,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use heddle_core::names::PodUid;
+
+use super::pods::{below, pod_of};
+
 /// A proc file system.
 #[derive(Clone, Debug)]
-pub struct Proc(PathBuf);
+pub struct Proc {
+    folder: PathBuf,
+    /// Cgroups of the first process: a node may be a container, of another cluster even.
+    first: String,
+}
 
 impl Default for Proc {
     fn default() -> Self {
@@ -17,12 +25,19 @@ impl Default for Proc {
 impl Proc {
     /// By its folder, which shows the node's processes.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self(folder.into())
+        let folder = folder.into();
+        let first = fs::read_to_string(folder.join("1/cgroup")).unwrap_or_default();
+        Self { folder, first }
+    }
+
+    /// The same after the cgroup namespace of this process has changed, and with it what paths are relative to.
+    pub(super) fn again(&self) -> Self {
+        Self::at(&self.folder)
     }
 
     /// Every process, in the order of their numbers.
     pub fn pids(&self) -> Vec<u32> {
-        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let mut pids: Vec<u32> =
             entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         pids.sort_unstable();
@@ -31,12 +46,22 @@ impl Proc {
 
     /// A file of a process.
     pub fn file(&self, pid: u32, name: &str) -> PathBuf {
-        self.0.join(pid.to_string()).join(name)
+        self.folder.join(pid.to_string()).join(name)
     }
 
     /// `/proc/PID/cgroup`.
     pub fn cgroups(&self, pid: u32) -> Option<String> {
         fs::read_to_string(self.file(pid, "cgroup")).ok()
+    }
+
+    /// The same below the node's first process.
+    pub(super) fn cgroups_of_node(&self, pid: u32) -> Option<String> {
+        Some(below(&self.cgroups(pid)?, &self.first))
+    }
+
+    /// The pod that a process is of, by the kubelet's cgroups.
+    pub fn pod(&self, pid: u32) -> Option<PodUid> {
+        pod_of(&self.cgroups_of_node(pid)?)
     }
 
     /// Inode of a namespace: `net`, `mnt`, `cgroup`. Needs CAP_SYS_PTRACE for processes of others.
