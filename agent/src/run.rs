@@ -16,6 +16,8 @@ use crate::cni;
 use crate::control::{self, ConnectError, Control, ControlOptions, Controller, Publications};
 use crate::datapath::enrolment;
 use crate::datapath::{Applied, Captured, Datapath, DatapathError, DatapathOptions, EnrolmentOptions};
+use crate::dns::names::{Names, Pace};
+use crate::dns::resolver::FromPods;
 use crate::identity::{Identities, KeyStore, KeysError, Renewal, RenewalOptions, WallClock};
 use crate::node::{self, Detected, NodeRoots, Proc};
 use crate::options::Options;
@@ -145,13 +147,14 @@ fn start_traffic(
     registry: &prometheus::Registry,
 ) -> std::io::Result<Workers> {
     let telemetry = Telemetry::new(registry.clone()).map_err(std::io::Error::other)?;
+    let lookup = FromPods::new(datapath.sockets(), Proc::at(&options.proc));
     let context = WorkerContext {
         network: datapath.sockets(),
         snapshots: publications.snapshots.clone(),
         credentials: Arc::<Identities>::clone(identities),
         telemetry: telemetry.with_access_log().map_err(std::io::Error::other)?,
         limits: Limits { hold: options.hold, drain: options.drain, ..Limits::default() },
-        lookups: Handle::current(),
+        names: Names::new(Arc::new(lookup), Pace::default(), Handle::current()),
     };
     spawn_workers(options.worker_count(), &context)
 }

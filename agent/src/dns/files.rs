@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
+use crate::node::Proc;
 use crate::pod::Pod;
 
 /// Of one file.
@@ -26,17 +27,12 @@ pub(super) struct Files {
 }
 
 /// Those of a pod; blocks while it looks for one of its processes.
-pub(super) fn of(pod: &Pod) -> io::Result<Files> {
+pub(super) fn of(pod: &Pod, proc: &Proc) -> io::Result<Files> {
     let netns = fstat(pod.netns.as_fd())?;
     let own = std::fs::metadata("/proc/self/ns/mnt")?.ino();
-    for entry in std::fs::read_dir("/proc")? {
-        let Ok(entry) = entry else { continue };
-        let name = entry.file_name();
-        if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-            continue;
-        }
+    for pid in proc.pids() {
         // A process may end at any moment; what is opened stays with the one that was there.
-        if let Ok(Some(files)) = of_process(&entry.path(), &netns, own) {
+        if let Ok(Some(files)) = of_process(&proc.file(pid, ""), &netns, own) {
             return Ok(files);
         }
     }

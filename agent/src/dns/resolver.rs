@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::files;
+use crate::node::Proc;
 use crate::pod::Pod;
 use crate::traffic::network::{PodNetwork, Purpose};
 
@@ -66,12 +67,13 @@ pub trait PodLookup: Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct FromPods<N> {
     network: N,
+    proc: Proc,
 }
 
 impl<N> FromPods<N> {
-    /// With sockets from `network`.
-    pub fn new(network: N) -> Self {
-        Self { network }
+    /// With sockets from `network`; `proc` shows the pods' processes.
+    pub fn new(network: N, proc: Proc) -> Self {
+        Self { network, proc }
     }
 }
 
@@ -79,13 +81,14 @@ impl<N: PodNetwork> Lookup for FromPods<N> {
     fn of(&self, pod: &Arc<Pod>) -> Box<dyn PodLookup> {
         let provider =
             InPod { pod: pod.clone(), network: self.network.clone(), handle: TokioHandle::default() };
-        Box::new(PodResolver { provider, made: Arc::default() })
+        Box::new(PodResolver { provider, proc: self.proc.clone(), made: Arc::default() })
     }
 }
 
 #[derive(Debug)]
 struct PodResolver<N: PodNetwork> {
     provider: InPod<N>,
+    proc: Proc,
     made: Made<N>,
 }
 
@@ -93,14 +96,15 @@ type Made<N> = Arc<Mutex<Option<(Instant, Resolver<InPod<N>>)>>>;
 
 impl<N: PodNetwork> PodLookup for PodResolver<N> {
     fn look(&self, name: &str) -> BoxFuture<'static, Result<Found, LookupError>> {
-        let (provider, made, name) = (self.provider.clone(), self.made.clone(), name.to_owned());
+        let (provider, proc) = (self.provider.clone(), self.proc.clone());
+        let (made, name) = (self.made.clone(), name.to_owned());
         Box::pin(async move {
             let known =
                 lock(&made).as_ref().filter(|(since, _)| since.elapsed() < FILES).map(|(_, it)| it.clone());
             let resolver = match known {
                 Some(resolver) => resolver,
                 None => {
-                    let resolver = resolver(provider).await?;
+                    let resolver = resolver(provider, proc).await?;
                     *lock(&made) = Some((Instant::now(), resolver.clone()));
                     resolver
                 }
@@ -127,10 +131,11 @@ fn none(error: &NetError) -> Option<Found> {
 /// How long a name may be missing before somebody looks again.
 const NEGATIVE: Duration = Duration::from_secs(5);
 
-async fn resolver<N: PodNetwork>(provider: InPod<N>) -> Result<Resolver<InPod<N>>, LookupError> {
+async fn resolver<N: PodNetwork>(provider: InPod<N>, proc: Proc) -> Result<Resolver<InPod<N>>, LookupError> {
     let failed = |error: &dyn std::fmt::Display| LookupError::Files(error.to_string());
     let pod = provider.pod.clone();
-    let read = tokio::task::spawn_blocking(move || files::of(&pod)).await.map_err(|error| failed(&error))?;
+    let read =
+        tokio::task::spawn_blocking(move || files::of(&pod, &proc)).await.map_err(|error| failed(&error))?;
     let files = read.map_err(|error| failed(&error))?;
     let (config, mut options) = parse_resolv_conf(&files.resolv_conf).map_err(|error| failed(&error))?;
     let has = |v4: bool| provider.pod.addresses.iter().any(|ip| ip.is_ipv4() == v4);

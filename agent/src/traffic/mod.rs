@@ -44,11 +44,10 @@ use std::thread::JoinHandle;
 
 use heddle_core::snapshot::Snapshot;
 use heddle_core::upstream::ClusterStates;
-use tokio::runtime::{Builder, Handle, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::dns::names::{Names, Pace};
-use crate::dns::resolver::FromPods;
+use crate::dns::Names;
 use crate::telemetry::Telemetry;
 use crate::tls::Credentials;
 use command::WorkerCommand;
@@ -72,8 +71,8 @@ pub struct WorkerContext<N> {
     pub telemetry: Telemetry,
     /// Deadlines and bounds.
     pub limits: Limits,
-    /// Where names are looked up that clusters depend on.
-    pub lookups: Handle,
+    /// What names stand for that clusters depend on.
+    pub names: Arc<Names>,
 }
 
 type ListRequest = oneshot::Sender<Vec<ConnectionView>>;
@@ -93,17 +92,12 @@ pub struct Workers {
 /// # Errors
 /// A thread or its runtime cannot be made.
 pub fn spawn_workers<N: PodNetwork>(count: usize, context: &WorkerContext<N>) -> io::Result<Workers> {
-    let names = Names::new(
-        Arc::new(FromPods::new(context.network.clone())),
-        Pace::default(),
-        context.lookups.clone(),
-    );
     let mut workers = Workers {
         commands: Vec::new(),
         lists: Vec::new(),
         threads: Vec::new(),
         clusters: Arc::default(),
-        names,
+        names: context.names.clone(),
     };
     for number in 0..count {
         let (commands, received) = mpsc::channel(COMMANDS);

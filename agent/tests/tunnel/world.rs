@@ -7,6 +7,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use heddle_agent::dns::names::{Names, Pace};
+use heddle_agent::dns::resolver::FromPods;
+use heddle_agent::node::Proc;
 use heddle_agent::pod::{NetnsCookie, Pod};
 use heddle_agent::telemetry::{Direction, Reason, Telemetry};
 use heddle_agent::traffic::command::{PodListeners, WorkerCommand};
@@ -276,7 +279,11 @@ fn start(
         credentials: credentials.clone(),
         telemetry: telemetry.clone(),
         limits,
-        lookups: LOOKUPS.handle().clone(),
+        names: Names::new(
+            Arc::new(FromPods::new(network.clone(), Proc::default())),
+            Pace::default(),
+            LOOKUPS.handle().clone(),
+        ),
     };
     let workers = spawn_workers(1, &context).unwrap();
     let listen = |ip: &str| {

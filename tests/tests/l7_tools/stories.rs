@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use heddle_tests::mesh::Mesh;
 use heddle_tests::sandbox::eventually;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A server of its own, so that its policies deny nobody else.
 pub(crate) const JUDGED: &str = "
@@ -20,12 +20,14 @@ spec:
 {apiVersion: v1, kind: Service, metadata: {name: judged}, spec: {selector: {app: judged}, ports: [{name: http, port: 80, targetPort: 8080}]}}
 ";
 
-/// Findings about one object, and the exit code.
-fn analyzed(mesh: &Mesh, kind: &str, name: &str) -> Result<(i32, Vec<Value>)> {
+/// Findings about one object. `analyze` ends with 1 where any is an error.
+fn analyzed(mesh: &Mesh, kind: &str, name: &str) -> Result<Vec<Value>> {
     let output = mesh.sandbox.output(&["analyze", "-o", "json"])?;
     let all: Vec<Value> = serde_json::from_slice(&output.stdout).context("analyze prints an array")?;
+    let wrong = all.iter().any(|each| each["severity"] == "error");
+    ensure!(output.status.code() == Some(i32::from(wrong)), "{:?}: {all:?}", output.status);
     let of = |each: &Value| each["kind"] == kind && each["name"] == name;
-    Ok((output.status.code().unwrap_or(-1), all.into_iter().filter(of).collect()))
+    Ok(all.into_iter().filter(of).collect())
 }
 
 fn object(mesh: &Mesh, kind: &str, name: &str) -> Result<Value> {
@@ -61,7 +63,7 @@ pub(crate) fn unserved_policies(mesh: &Mesh) -> Result<()> {
         ensure!(condition["type"] == "Accepted" && condition["status"] == "False", "{spec}: {status}");
         ensure!(condition["reason"] == "Unsupported", "{spec}: {status}");
         ensure!(condition["message"].as_str().unwrap_or_default().contains("not served"), "{spec}: {status}");
-        let (_, found) = analyzed(mesh, "AuthorizationPolicy", "unserved")?;
+        let found = analyzed(mesh, "AuthorizationPolicy", "unserved")?;
         ensure!(found.iter().any(|each| each["code"] == "HDL0003"), "{spec}: {found:?}");
         mesh.delete("authorizationpolicy", "unserved", "default")?;
         answers(200)?;
@@ -84,7 +86,7 @@ pub(crate) fn wrong_together(mesh: &Mesh) -> Result<()> {
                 + &vs("bad-b", &format!("hosts: [bad.example.com], http: [{{{to}}}]")),
             "IST0109",
             "bad-b has the host",
-            0,
+            "warning",
         ),
         (
             "a circle",
@@ -92,7 +94,7 @@ pub(crate) fn wrong_together(mesh: &Mesh) -> Result<()> {
                 + &vs("bad-b", "http: [{delegate: {name: bad-a}}]"),
             "",
             "delegate",
-            1,
+            "error",
         ),
         (
             "an unknown host",
@@ -102,7 +104,7 @@ pub(crate) fn wrong_together(mesh: &Mesh) -> Result<()> {
             ),
             "IST0101",
             "did you mean",
-            1,
+            "error",
         ),
         (
             "a missing subset",
@@ -112,13 +114,14 @@ pub(crate) fn wrong_together(mesh: &Mesh) -> Result<()> {
             ),
             "IST0101",
             "v9",
-            1,
+            "error",
         ),
     ];
-    for (what, manifest, code, word, exit) in rows {
+    for (what, manifest, code, word, severity) in rows {
         mesh.apply(&manifest)?;
-        let (ended, found) = analyzed(mesh, "VirtualService", "bad-a")?;
-        ensure!(ended == exit && !found.is_empty(), "{what}: {ended} {found:?}");
+        let found = analyzed(mesh, "VirtualService", "bad-a")?;
+        let wrong = found.iter().any(|each| each["severity"] == "error");
+        ensure!(wrong == (severity == "error") && !found.is_empty(), "{what}: {found:?}");
         let hit = |each: &Value| {
             (code.is_empty() || each["code"] == code)
                 && each["message"].as_str().unwrap_or_default().contains(word)
@@ -137,27 +140,35 @@ pub(crate) fn wrong_together(mesh: &Mesh) -> Result<()> {
             mesh.delete("virtualservice", name, "default")?;
         }
     }
-    let (ended, _) = analyzed(mesh, "VirtualService", "bad-a")?;
-    ensure!(ended == 0, "nothing is left of it");
+    ensure!(analyzed(mesh, "VirtualService", "bad-a")?.is_empty(), "nothing is left of it");
     Ok(())
 }
 
 /// Wrong by itself: `apply` refuses it, and where it comes another way its status says why.
 pub(crate) fn wrong_alone(mesh: &Mesh) -> Result<()> {
-    let to = "route: [{destination: {host: counted}}]";
+    let to = json!([{"destination": {"host": "counted"}}]);
+    let nothing = json!([{"destination": {"host": "counted"}, "weight": 0}, {"destination": {"host": "counted"}, "weight": 0}]);
+    let fault = json!({"abort": {"percentage": {"value": 101}, "httpStatus": 500}});
+    let matched = |regex: &str| json!({"match": [{"uri": {"regex": regex}}], "route": to.clone()});
     let folder = mesh.sandbox.directory();
-    for (what, spec, word) in [
-        ("empty", String::new(), "has no rule"),
-        ("unparsable", format!("hosts: [bad.example.com], http: [{{match: [{{uri: {{regex: '(['}}}}], {to}}}]"), "regex"),
-        ("catastrophic", format!("hosts: [bad.example.com], http: [{{match: [{{uri: {{regex: '(((a{{1000}}){{1000}}){{1000}})'}}}}], {to}}}]"), "regex"),
-        ("weightless", "hosts: [bad.example.com], http: [{route: [{destination: {host: counted}, weight: 0}, {destination: {host: counted}, weight: 0}]}]".to_owned(), "weight"),
-        ("over-100", format!("hosts: [bad.example.com], http: [{{fault: {{abort: {{percentage: {{value: 101}}, httpStatus: 500}}}}, {to}}}]"), "percentage"),
+    for (what, rule, word) in [
+        ("empty", None, "has no rule"),
+        ("unparsable", Some(matched("([")), "regex"),
+        ("catastrophic", Some(matched("(((a{1000}){1000}){1000})")), "regex"),
+        ("weightless", Some(json!({"route": nothing})), "weight"),
+        ("over-100", Some(json!({"fault": fault, "route": to.clone()})), "percentage"),
     ] {
-        let text = format!("{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: {what}, namespace: default}}, spec: {{{spec}}}}}");
+        let spec =
+            rule.map_or_else(|| json!({}), |rule| json!({"hosts": ["bad.example.com"], "http": [rule]}));
+        let text = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+            "metadata": {"name": what, "namespace": "default"}, "spec": spec,
+        })
+        .to_string();
         let refused = mesh.apply(&text).err().map(|error| format!("{error:#}")).unwrap_or_default();
         ensure!(refused.contains(what) && refused.contains(word), "apply refuses {what}: {refused:?}");
         let kind = "virtualservices.networking.istio.io/default";
-        let file = folder.join(format!("objects/{kind}/{what}.yaml"));
+        let file = folder.join(format!("objects/{kind}/{what}.json"));
         std::fs::create_dir_all(file.parent().context("folder")?)?;
         std::fs::write(&file, &text)?;
         let status = folder.join(format!("status/{kind}/{what}.json"));

@@ -220,7 +220,7 @@ fn who_sees_what_says_nothing_is_what_the_mesh_config_says_of_today() {
     assert_eq!(read(&scan.look()), (Some(ExportTo::All), Some(vec![])));
     folder.write("mesh.json", &config("defaultDestinationRuleExportTo: ['.']\ndefaultServiceExportTo: [x]"));
     let own = ExportTo::Namespaces(["n".to_owned()].into());
-    assert_eq!(read(&scan.look()), (Some(own.clone()), Some(vec!["x".to_owned()])));
+    assert_eq!(read(&scan.look()), (Some(own), Some(vec!["x".to_owned()])));
     assert_eq!(read(&scan.look()), (None, None), "nothing has changed since");
     folder.write("mesh.json", &config("defaultDestinationRuleExportTo: ['.']"));
     assert_eq!(read(&scan.look_at(&[folder.path("mesh.json")].into())), (None, Some(vec![])));
