@@ -140,9 +140,13 @@ fn analyze_reads_files_and_directories_as_one_world() {
 #[test]
 fn the_tutorial_is_right_and_what_it_means_is_told() {
     let tutorial = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/tutorial");
+    let (code, found) = validated(&["-f", tutorial], "");
+    assert!(code == 0 && found.iter().all(|each| each["severity"] != "error"), "{found:?}");
+    // Together they lack one thing: the service that 13 speaks of is the reader's own.
     let (code, found) = analyzed(&["-f", tutorial], "");
-    assert_eq!(code, 0, "{found:?}");
-    assert!(found.iter().all(|each| each["severity"] != "error"), "{found:?}");
+    let errors: Vec<_> = found.iter().filter(|each| each["severity"] == "error").collect();
+    assert_eq!((code, errors.len()), (1, 1), "{found:?}");
+    assert!(errors[0]["message"].as_str().unwrap().contains("my-service"), "{errors:?}");
     let of = |name: &str| found.iter().any(|each| each["file"].as_str().unwrap_or_default().ends_with(name));
     assert!(of("13-virtualservice-fault.yaml"), "the canonical form is shown: {found:?}");
 }
@@ -308,8 +312,10 @@ fn help_of_the_verbs_that_read_configuration_has_examples_and_exit_codes() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = heddle(&["completion", shell], "");
         let script = String::from_utf8_lossy(&output.stdout).into_owned();
-        for word in ["config", "explain", "analyze", "validate", "listeners", "filename", "recursive"] {
+        for word in ["config", "explain", "analyze", "validate", "filename", "recursive"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
+        // The others' generators leave the values of arguments out.
+        assert!(!["bash", "zsh"].contains(&shell) || script.contains("listeners"), "{shell}");
     }
 }

@@ -199,8 +199,8 @@ fn who_sees_what_says_nothing_is_what_the_mesh_config_says_of_today() {
     };
     folder.write(
         "objects.yaml",
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: n}\nspec: {host: a, \
-         trafficPolicy: {tls: {mode: DISABLE}}}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\nspec: \
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: ns}\nspec: {host: a, \
+         trafficPolicy: {tls: {mode: DISABLE}}}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec: \
          {ports: [{port: 80}]}\n",
     );
     let read = |batch: &Batch| {
@@ -219,7 +219,7 @@ fn who_sees_what_says_nothing_is_what_the_mesh_config_says_of_today() {
     };
     assert_eq!(read(&scan.look()), (Some(ExportTo::All), Some(vec![])));
     folder.write("mesh.json", &config("defaultDestinationRuleExportTo: ['.']\ndefaultServiceExportTo: [x]"));
-    let own = ExportTo::Namespaces(["n".to_owned()].into());
+    let own = ExportTo::Namespaces(["ns".to_owned()].into());
     assert_eq!(read(&scan.look()), (Some(own), Some(vec!["x".to_owned()])));
     assert_eq!(read(&scan.look()), (None, None), "nothing has changed since");
     folder.write("mesh.json", &config("defaultDestinationRuleExportTo: ['.']"));
