@@ -249,22 +249,23 @@ fn as_dialled<N: PodNetwork>(
         let upstream = stage.clusters.get(snapshot, local, (listed.host, port, None));
         return Ok(default(stage, exchange, asked, snapshot, upstream));
     }
-    let (endpoint, name) = match resolved {
+    let endpoint = match resolved {
         Destination::Workload { workload, address, tunnel, .. } => {
             let transport = if tunnel { Transport::Tunnel } else { Transport::Plain };
             let locality = workload.locality.clone();
-            let endpoint = Endpoint { workload: Some(workload), ..outside(address, transport, locality) };
-            (endpoint, format!("outbound|{}||{}", address.port(), address.ip()).into())
+            Endpoint { workload: Some(workload), ..outside(address, transport, locality) }
         }
-        Destination::Passthrough(address) => {
-            (outside(address, Transport::Plain, <[Arc<str>; 3]>::default()), stage.worker.http.passthrough())
-        }
+        Destination::Passthrough(address) => outside(address, Transport::Plain, <[Arc<str>; 3]>::default()),
         Destination::Unknown | Destination::Refused(_) => {
             exchange.record().cluster = Some(stage.worker.http.black_hole());
             return Err(Box::new(Local::new(StatusCode::BAD_GATEWAY, Flags::NR, "direct_response", "")));
         }
     };
-    let upstream = stage.clusters.direct(snapshot, local, &name, &endpoint);
+    let name = || match endpoint.workload {
+        Some(_) => format!("outbound|{}||{}", endpoint.address.port(), endpoint.address.ip()).into(),
+        None => stage.worker.http.passthrough(),
+    };
+    let upstream = stage.clusters.direct(snapshot, local, name, &endpoint);
     Ok(default(stage, exchange, asked, snapshot, upstream))
 }
 

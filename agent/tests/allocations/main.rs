@@ -1,4 +1,19 @@
 //! What one request of a kept connection costs on the heap: in the client's agent, and in both.
+//!
+//! The sixteen of a GET in the client's agent, in their order. A block that a pool would keep costs less than the pool's own
+//! bookkeeping: those of hyper's are reused by the allocator's thread cache.
+//!
+//! | bytes | what | why it is there |
+//! |---|---|---|
+//! | 40, 40 | hyper splits a head off its read buffer, once for the request and once for the response | names and values point into it, uncopied |
+//! | 8192, 8192 | hyper's next read buffer, on either side | while a head is alive its buffer cannot be written |
+//! | 7.7 k | the request's future | one box instead of copies from poll to poll |
+//! | 824, 312, 80 | `Exchange`, `Route`, what ends with the response | they outlive the handler: the body goes on after it |
+//! | 10 | the authority | `http::uri::Authority` owns its bytes |
+//! | 36 | `x-request-id` | where the client sent none |
+//! | 32, 520, 24 | the headers, for this try | a further try sends them again |
+//! | 152 | the lease of the upstream connection | it goes with the response's body |
+//! | 344, 224 | hyper's channels for the response and its body | between the task of the connection and the request |
 #![allow(clippy::unwrap_used, clippy::panic, missing_debug_implementations)]
 
 #[path = "../tunnel/authority.rs"]
@@ -65,7 +80,7 @@ fn a_request_costs_few_allocations() {
     let mut through_one = Http1::new(&world, 1);
     let one = each(1, || through_one.round());
     println!("{one} allocations a request in the client's agent, {both} in both and the tunnel");
-    assert!(one <= 30, "{one}");
+    assert!(one <= 20 && both <= 48, "{one}, {both}");
 }
 
 /// For profilers: `LOAD=http1|grpc ROUNDS=n`, 16 requests at once.

@@ -153,7 +153,7 @@ impl PodClusters {
         &self,
         snapshot: &Snapshot,
         local: &LocalWorkload,
-        name: &Arc<str>,
+        name: impl FnOnce() -> Arc<str>,
         endpoint: &Endpoint,
     ) -> Rc<Upstream> {
         let mut direct = self.direct.borrow_mut();
@@ -162,7 +162,7 @@ impl PodClusters {
         {
             return upstream.clone();
         }
-        let upstream = Upstream::direct((snapshot, local), name.clone(), endpoint.clone(), &self.common);
+        let upstream = Upstream::direct((snapshot, local), name(), endpoint.clone(), &self.common);
         direct.insert(endpoint.address, upstream.clone());
         upstream
     }
