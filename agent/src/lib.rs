@@ -26,3 +26,4 @@ pub mod run;
 pub mod telemetry;
 pub mod tls;
 pub mod traffic;
+pub mod verb;

@@ -1,10 +1,9 @@
-//! `heddle-agent`: reads its options, prepares the process, and runs the agent until SIGTERM.
+//! `heddle-agent`: reads its options, prepares the process, and runs the agent until SIGTERM; or does what a subcommand says.
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use heddle_agent::admin::LogLevel;
-use heddle_agent::options::Options;
+use heddle_agent::options::{Call, Options};
 use heddle_agent::{node, process, run};
 use tikv_jemallocator::Jemalloc;
 
@@ -17,7 +16,10 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 static ALLOCATOR_OPTIONS: &[u8; 63] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:1000\0";
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::of_command_line() {
+        Call::Run(options) => options,
+        Call::Verb(verb) => return verb.run(),
+    };
     let log_level = match LogLevel::start(&options.log) {
         Ok(log_level) => log_level,
         Err(error) => {

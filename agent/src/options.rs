@@ -1,12 +1,14 @@
 //! Command line and environment of `heddle-agent`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::node::{self, Detected, NodeError, Places, Proc};
+use crate::verb::Verb;
 
 /// One per node: captures the traffic of the node's enrolled pods and carries it over mutual TLS.
 ///
@@ -124,7 +126,35 @@ pub struct Options {
     pub log: String,
 }
 
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Call {
+    /// To be the agent.
+    Run(Box<Options>),
+    /// Something else.
+    Verb(Verb),
+}
+
 impl Options {
+    /// Reads the command line; ends the process where something is missing. With a subcommand nothing else is needed.
+    pub fn of_command_line() -> Call {
+        let read = Self::read(std::env::args_os());
+        read.unwrap_or_else(|error| error.exit())
+    }
+
+    fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Call, clap::Error> {
+        let command = Verb::augment_subcommands(Self::command())
+            .subcommand_required(false)
+            .arg_required_else_help(false)
+            .subcommand_negates_reqs(true)
+            .args_conflicts_with_subcommands(true);
+        let matches = command.try_get_matches_from(arguments)?;
+        match matches.subcommand() {
+            Some(_) => Ok(Call::Verb(Verb::from_arg_matches(&matches)?)),
+            None => Ok(Call::Run(Box::new(Self::from_arg_matches(&matches)?))),
+        }
+    }
+
     /// Number of traffic threads.
     pub fn worker_count(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -182,6 +212,21 @@ fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Call, clap::Error> {
+        Options::read(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn a_subcommand_needs_none_of_the_agents_options_and_the_agent_no_subcommand() {
+        let admin = read(&["heddle-agent", "admin", "get", "/status"]).unwrap();
+        assert!(matches!(admin, Call::Verb(Verb::Admin(_))));
+        let run =
+            ["heddle-agent", "--node", "n", "--controller", "c:1", "--root-cert", "r", "--token-file", "t"];
+        assert!(matches!(read(&run).unwrap(), Call::Run(_)));
+        assert!(read(&run[..7]).is_err());
+        assert!(read(&[&run[..], &["admin", "get", "/status"]].concat()).is_err());
+    }
 
     #[test]
     fn durations_are_read_as_kubernetes_writes_them() {

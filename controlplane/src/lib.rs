@@ -12,6 +12,7 @@
 
 pub mod options;
 pub mod rights;
+pub mod verb;
 
 pub mod registry;
 

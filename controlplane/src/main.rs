@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 
 use heddle_controlplane::controller::Controller;
-use heddle_controlplane::options::Options;
+use heddle_controlplane::options::{Call, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let options = Options::of_command_line();
+    let options = match Options::of_command_line() {
+        Call::Run(options) => *options,
+        Call::Verb(verb) => return verb.run(),
+    };
     let Ok(filter) = EnvFilter::try_new(&options.log) else {
         eprintln!("heddle-controller: --log {:?} is not a log filter", options.log);
         return ExitCode::from(2);

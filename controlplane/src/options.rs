@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::registry::cluster::Pace;
+use crate::verb::Verb;
 
 /// The controller of Heddle: what agents are to do, and who workloads are.
 #[derive(Clone, Debug, Parser)]
@@ -69,15 +70,33 @@ pub struct Options {
     pub pace: Pace,
 }
 
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Call {
+    /// To be the controller.
+    Run(Box<Options>),
+    /// Something else.
+    Verb(Verb),
+}
+
 impl Options {
-    /// Reads the command line; ends the process where something is missing.
-    pub fn of_command_line() -> Self {
-        let options = Self::parse();
+    /// Reads the command line; ends the process where something is missing. With a subcommand nothing else is needed.
+    pub fn of_command_line() -> Call {
+        let command = Verb::augment_subcommands(Self::command())
+            .subcommand_required(false)
+            .arg_required_else_help(false)
+            .subcommand_negates_reqs(true)
+            .args_conflicts_with_subcommands(true);
+        let matches = command.get_matches();
+        if matches.subcommand().is_some() {
+            return Call::Verb(Verb::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()));
+        }
+        let options = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         if let Some(flag) = options.missing() {
             let message = format!("--registry directory needs {flag}");
             Self::command().error(ErrorKind::MissingRequiredArgument, message).exit();
         }
-        options
+        Call::Run(Box::new(options))
     }
 
     /// A flag without which the registry cannot be read.

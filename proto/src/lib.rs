@@ -1,4 +1,5 @@
-//! The gRPC contracts: delta xDS, Istio's workload and authorization types, its certificate service, and ours.
+//! The gRPC contracts: delta xDS, Istio's workload and authorization types, its certificate service, and ours; and how an admin
+//! socket is asked.
 //!
 //! Protobuf types stay at the edges (STYLE 5): each side converts them to `heddle_core` types as they arrive.
 #![allow(
@@ -9,6 +10,8 @@
     clippy::pedantic,
     reason = "generated"
 )]
+
+pub mod admin;
 
 /// `envoy.service.discovery.v3`: delta xDS.
 pub mod discovery {
