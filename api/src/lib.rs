@@ -11,11 +11,13 @@
 //! upstream       DestinationRule, ServiceEntry        ├─► normalised: the model of heddle_core, and what is wrong
 //! authorization  AuthorizationPolicy                  ┘
 //! analyze        what is wrong between objects
+//! crd            definitions of the kinds, for the API server
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod analyze;
 pub mod authorization;
+pub mod crd;
 pub mod diagnostic;
 mod duration;
 pub mod enrolment;

@@ -10,6 +10,7 @@
 //! The engine owns the index and is its only writer. Streams, certificates and admin read publications.
 #![forbid(unsafe_code)]
 
+pub mod generated;
 pub mod options;
 pub mod rights;
 pub mod verb;
