@@ -44,7 +44,7 @@ pub fn files() -> Result<Vec<File>, serde_saphyr::SerializeError> {
 
 /// A role with what an uninstaller looks for, and with one rule for all resources of a group that the same may be done to.
 fn granted(mut object: Value) -> Value {
-    if let Some(rules) = object["rules"].as_array_mut() {
+    if let Some(rules) = object.get_mut("rules").and_then(Value::as_array_mut) {
         *rules = merged(rules);
     }
     object["metadata"]["labels"] =
