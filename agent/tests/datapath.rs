@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use heddle_agent::datapath::{Purpose, WorkerCommand};
+use heddle_agent::datapath::{Datapath, DatapathError, Purpose, WorkerCommand};
 use heddle_agent::traffic::network::PodNetwork;
 use heddle_core::mtls::{MtlsMode, MtlsPolicy};
 use heddle_core::names::OrigDst;
@@ -259,6 +259,8 @@ fn without_listeners_connects_are_refused_at_once_and_a_new_agent_takes_over_fro
     assert!(began.elapsed() < Duration::from_millis(200), "refused at once");
 
     lab.start_agent();
+    let second = Datapath::open(&lab.options()).unwrap_err();
+    assert!(matches!(second, DatapathError::Taken(_)), "two agents on one node: {second}");
     let listeners = lab.listeners();
     connect(&pod.netns, SocketAddr::new(other.v4, 8080)).unwrap();
     assert!(accept(at(&listeners.outbound, pod.v4)).is_some());

@@ -1,9 +1,12 @@
 //! An own bpffs: the shared one can be unmounted by anybody, and the links go with it.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use heddle_abi::ABI_VERSION;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -14,6 +17,8 @@ use super::error::{DatapathError, doing};
 pub(super) struct Pins {
     root: PathBuf,
     version: PathBuf,
+    /// Held for as long as the kernel side is: two agents would undo each other's work.
+    _lock: Arc<Flock<File>>,
 }
 
 impl Pins {
@@ -29,7 +34,11 @@ impl Pins {
                 .map_err(io::Error::from)
                 .map_err(failed())?;
         }
-        let pins = Self { root: root.to_owned(), version: root.join(ABI_VERSION.to_string()) };
+        let pins = Self {
+            _lock: Arc::new(lock(root)?),
+            root: root.to_owned(),
+            version: root.join(ABI_VERSION.to_string()),
+        };
         for folder in [pins.maps(), pins.links()] {
             std::fs::create_dir_all(&folder).map_err(failed())?;
         }
@@ -67,4 +76,14 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// The folder itself is what is locked: a file of ours cannot be in a bpffs, and beside it would outlive it.
+fn lock(root: &Path) -> Result<Flock<File>, DatapathError> {
+    let failed = || doing(format!("lock of {}", root.display()));
+    let folder = File::open(root).map_err(failed())?;
+    Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::Error::EWOULDBLOCK => DatapathError::Taken(root.display().to_string()),
+        other => failed()(other.into()),
+    })
 }

@@ -18,6 +18,9 @@ pub enum DatapathError {
     /// The build has no eBPF object in it.
     #[error("no eBPF object in this binary: run cargo xtask build-ebpf, then build the agent again")]
     NoObject,
+    /// One agent is enough.
+    #[error("another agent runs on this node: it holds {0}")]
+    Taken(String),
     /// The cgroup is not what it must be.
     #[error("{path}: {reason}")]
     Cgroup {

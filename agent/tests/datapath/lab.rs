@@ -136,14 +136,18 @@ impl Lab {
         Site { uid, netns, v4: v4.into(), v6: v6.into(), veth, ifindex }
     }
 
-    /// An agent starts: on what the last one left.
-    pub(crate) fn start_agent(&mut self) {
-        let options = DatapathOptions {
+    /// What an agent of this node opens.
+    pub(crate) fn options(&self) -> DatapathOptions {
+        DatapathOptions {
             bpffs: self.folder.path().join("bpf"),
             cgroup: self.cgroup.clone(),
             prober_cgroup: Some(self.cgroup.join("prober")),
-        };
-        let datapath = Datapath::open(&options).unwrap();
+        }
+    }
+
+    /// An agent starts: on what the last one left.
+    pub(crate) fn start_agent(&mut self) {
+        let datapath = Datapath::open(&self.options()).unwrap();
         let (sender, orders) = mpsc::channel(16);
         let folders = EnrolmentOptions {
             pods_dir: self.folder.path().join("pods"),
