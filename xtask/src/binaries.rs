@@ -19,6 +19,11 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
+    /// As `--debug` says.
+    pub(crate) fn of(debug: bool) -> Self {
+        if debug { Self::Debug } else { Self::Release }
+    }
+
     /// The folder of its binaries.
     pub(crate) fn folder(self) -> PathBuf {
         target_dir().join(if self == Self::Release { "release" } else { "debug" })

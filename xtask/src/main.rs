@@ -69,8 +69,12 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Pack the release binaries into a reproducible archive
-    Dist,
+    /// Pack release binaries, images and manifests into target/dist, reproducibly
+    Dist {
+        /// Of debug binaries, into target/dist-debug
+        #[arg(long)]
+        debug: bool,
+    },
     /// Check the rules of the house that a program can check
     Tidy,
     /// Write the generated files that are committed
@@ -93,7 +97,7 @@ fn run(verb: Verb) -> Result {
     match verb {
         Verb::Setup => setup::all(),
         Verb::Build { debug } => {
-            let folder = binaries::build(if debug { Profile::Debug } else { Profile::Release })?;
+            let folder = binaries::build(Profile::of(debug))?;
             println!("heddle, heddle-controller, heddle-agent and heddle-cni are in {}", folder.display());
             Ok(())
         }
@@ -102,7 +106,7 @@ fn run(verb: Verb) -> Result {
         Verb::Test { suite, filter } => test::run(suite, &filter),
         Verb::Bench { arguments } => binaries::bench(&arguments),
         Verb::Fuzz { targets, seconds } => fuzz::run(&targets, seconds),
-        Verb::Dist => dist::run(),
+        Verb::Dist { debug } => dist::run(Profile::of(debug)),
         Verb::Tidy => tidy::run(),
         Verb::Codegen => codegen::run(),
         Verb::Ci => ci::run(),
