@@ -1,5 +1,7 @@
 //! `heddle analyze`: what is wrong between objects, of files or of a running mesh.
 
+mod kinds;
+
 use std::io;
 use std::process::ExitCode;
 
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 use crate::output::{self, Format};
 use crate::validate::{self, sources};
+use crate::which::{Chosen, Which};
 
 /// Check objects against each other.
 ///
@@ -24,7 +27,8 @@ use crate::validate::{self, sources};
 /// NetworkPolicies that keep the tunnel's port 15008 out. Codes are those of `istioctl analyze` where it knows the same
 /// condition (IST0101 …), else HDL0001 ….
 ///
-/// With -f the files are all there is; without it, the objects of the running mesh.
+/// With -f the files are all there is; without it, the objects of the cluster (or sandbox). Kinds that the cluster does not
+/// have, or that you may not list, are named on standard error and left out.
 ///
 /// Ends with 0 if nothing is wrong (there may be warnings), 1 if anything is, 2 if it was called wrongly or a path could
 /// not be read.
@@ -43,9 +47,8 @@ pub(crate) struct Options {
     /// Of a running mesh, findings about all namespaces (as without -n).
     #[arg(short = 'A', long)]
     all_namespaces: bool,
-    /// Which sandbox to read.
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    sandbox: String,
+    #[command(flatten)]
+    which: Which,
     /// How to print what was found; json prints an array, empty if there is nothing to say.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -91,27 +94,41 @@ fn files(options: &Options) -> Read {
 
 /// Everything that the mesh has; the kinds of a mesh are checked by themselves too.
 fn mesh(options: &Options) -> io::Result<Read> {
+    let (name, values) = match options.which.choose()? {
+        Chosen::Sandbox(name) => (format!("sandbox/{name}"), of_sandbox(&name)?),
+        Chosen::Cluster => {
+            let cluster = options.which.cluster()?;
+            let found = kinds::all(&cluster)?;
+            found.left_out.iter().for_each(|why| eprintln!("heddle: {why}"));
+            (format!("cluster/{}", cluster.name), found.objects)
+        }
+    };
+    let mut read = Read { names: vec![name.clone()], ..Read::default() };
+    for value in values {
+        let Ok(mut object) = Object::from_value(value) else { continue };
+        let document = read.objects.len();
+        if object.kind.group.contains("istio.io") || object.kind.group.starts_with("gateway.") {
+            let problems = manifest::check(&mut object).into_iter();
+            let diagnostics =
+                problems.map(|problem| (0, Diagnostic::of_object(&name, document, &object, problem)));
+            read.found.extend(diagnostics);
+        }
+        read.objects.push((0, document, object));
+    }
+    Ok(read)
+}
+
+fn of_sandbox(name: &str) -> io::Result<Vec<Value>> {
     let say = |error: heddle_sandbox::server::ApiError| io::Error::other(error.message);
     heddle_sandbox::up::check_root()?;
-    let client = Client::open(&Layout::new(&options.sandbox)).map_err(say)?;
-    let name = format!("sandbox/{}", options.sandbox);
-    let mut read = Read { names: vec![name.clone()], ..Read::default() };
+    let client = Client::open(&Layout::new(name)).map_err(say)?;
+    let mut found = Vec::new();
     for kind in KINDS {
         let request = Get { kind: kind.qualified(), namespace: None, name: None };
         let values: Vec<Value> = client.call("get", &request).map_err(say)?;
-        for value in values {
-            let Ok(mut object) = Object::from_value(value) else { continue };
-            let document = read.objects.len();
-            if object.kind.group.contains("istio.io") || object.kind.group.starts_with("gateway.") {
-                let problems = manifest::check(&mut object).into_iter();
-                let diagnostics =
-                    problems.map(|problem| (0, Diagnostic::of_object(&name, document, &object, problem)));
-                read.found.extend(diagnostics);
-            }
-            read.objects.push((0, document, object));
-        }
+        found.extend(values);
     }
-    Ok(read)
+    Ok(found)
 }
 
 /// All findings in the order of the sources, and the number of objects.

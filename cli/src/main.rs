@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod analyze;
+mod cluster;
 mod duration;
+mod failure;
 mod mesh;
 mod output;
 mod sandbox;
 mod validate;
+mod which;
 
 /// Heddle, a service mesh without sidecars.
 ///

@@ -27,18 +27,20 @@ pub(crate) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
-    let mut answers = each_node(&options.target, options.node.as_deref(), "/bpf")?;
+    let Answers { mut answers, silent } = each_node(&options.target, options.node.as_deref(), "/bpf")?;
     if let Some(name) = &options.map {
         only(&mut answers, name)?;
-        return output::print(options.target.output, &answers, |out| entries(&answers).write(out));
+        let printed = output::print(options.target.output, &answers, |out| entries(&answers).write(out));
+        return ended(printed, &silent);
     }
-    output::print(options.target.output, &answers, |out| {
+    let printed = output::print(options.target.output, &answers, |out| {
         let (programs, maps) = tables(&answers);
         writeln!(out, "PROGRAMS")?;
         programs.write(out)?;
         writeln!(out, "\nMAPS")?;
         maps.write(out)
-    })
+    });
+    ended(printed, &silent)
 }
 
 /// Keeps one map; a name that no agent has is an error that says which there are.
@@ -68,18 +70,37 @@ fn entries(answers: &Map<String, Value>) -> Table {
 }
 
 /// What each agent answers, by node.
-pub(super) fn each_node(
-    target: &Target,
-    only: Option<&str>,
-    path: &str,
-) -> Result<Map<String, Value>, Failure> {
+pub(super) struct Answers {
+    pub(super) answers: Map<String, Value>,
+    /// Agents that did not.
+    pub(super) silent: Vec<Failure>,
+}
+
+/// Asks each agent, or one. An error: none of them answers.
+pub(super) fn each_node(target: &Target, only: Option<&str>, path: &str) -> Result<Answers, Failure> {
     let world = target.world()?;
     let nodes = match only {
         Some(name) => vec![world.node(name)?],
         None => world.nodes(),
     };
-    let ask = |node: super::world::Node| node.agent(path).map(|answer| (node.name, answer));
-    nodes.into_iter().map(ask).collect()
+    let mut all = Answers { answers: Map::new(), silent: Vec::new() };
+    for (node, answer) in nodes.iter().zip(world.agents(&nodes, path)) {
+        match answer {
+            Ok(answer) => drop(all.answers.insert(node.name.clone(), answer)),
+            Err(failure) => all.silent.push(failure),
+        }
+    }
+    match all.silent.first() {
+        Some(failure) if all.answers.is_empty() => Err(failure.clone()),
+        _ => Ok(all),
+    }
+}
+
+/// What was printed lacks the agents that did not answer: said on standard error, and exit status 1.
+pub(super) fn ended(printed: io::Result<ExitCode>, silent: &[Failure]) -> io::Result<ExitCode> {
+    let code = printed?;
+    silent.iter().for_each(|failure| eprintln!("heddle: {failure}"));
+    Ok(if silent.is_empty() { code } else { ExitCode::FAILURE })
 }
 
 fn tables(answers: &Map<String, Value>) -> (Table, Table) {

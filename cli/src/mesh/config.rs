@@ -10,7 +10,7 @@ use serde_json::Value;
 
 pub(super) use traffic::does;
 
-use super::world::Node;
+use super::world::{Node, World};
 use super::{Failure, Target};
 use crate::output::{self, Table};
 
@@ -38,9 +38,9 @@ pub(crate) struct Options {
     #[arg(long)]
     node: Option<String>,
 
-    /// Namespace of POD.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
+    /// Namespace of POD; else that of the context, or `default`.
+    #[arg(short, long)]
+    namespace: Option<String>,
 
     #[command(flatten)]
     target: Target,
@@ -71,12 +71,12 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
     let (node, pod) = match (&options.node, &options.pod) {
         (Some(node), _) => (world.node(node)?, None),
         (None, pod) => {
-            let pod = world.pod(&options.namespace, pod.as_deref().unwrap_or_default())?;
+            let pod = world.pod(options.namespace.as_deref(), pod.as_deref().unwrap_or_default())?;
             (pod.node.clone(), Some(pod))
         }
     };
     let of = |what: What| -> Result<Value, Failure> {
-        let mut answer = ask(&node, what, pod.as_ref().map(|pod| pod.uid.as_str()))?;
+        let mut answer = ask(&world, &node, what, pod.as_ref().map(|pod| pod.uid.as_str()))?;
         if let Some(pod) = &pod {
             only(&mut answer, what, &pod.namespace, &pod.name);
         }
@@ -92,13 +92,13 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
     output::print(options.target.output, &answer, |out| print(options.what, &answer, out))
 }
 
-fn ask(node: &Node, what: What, pod: Option<&str>) -> Result<Value, Failure> {
+fn ask(world: &World, node: &Node, what: What, pod: Option<&str>) -> Result<Value, Failure> {
     let name = What::PARTS.iter().find(|(each, _, _)| *each == what).map_or("all", |(_, name, _)| name);
     match pod {
         Some(uid) if matches!(what, What::Endpoints | What::Listeners | What::Routes) => {
-            node.agent(&format!("/config/{name}?pod={uid}"))
+            world.agent(node, &format!("/config/{name}?pod={uid}"))
         }
-        _ => node.agent(&format!("/config/{name}")),
+        _ => world.agent(node, &format!("/config/{name}")),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value};
 
 use super::Target;
-use super::bpf::{each_node, text};
+use super::bpf::{Answers, each_node, ended, text};
 use crate::output::{self, Table};
 
 /// Show what the eBPF programs refused: how often, where and why; by pod where the pod is known.
@@ -21,8 +21,8 @@ pub(crate) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
-    let answers = each_node(&options.target, options.node.as_deref(), "/drops")?;
-    output::print(options.target.output, &answers, |out| {
+    let Answers { answers, silent } = each_node(&options.target, options.node.as_deref(), "/drops")?;
+    let printed = output::print(options.target.output, &answers, |out| {
         let (counters, pods) = tables(&answers);
         counters.write(out)?;
         match pods {
@@ -32,7 +32,8 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
             }
             None => Ok(()),
         }
-    })
+    });
+    ended(printed, &silent)
 }
 
 /// Counters that are not zero, and drops by pod where there are some.

@@ -47,9 +47,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME=VALUE", value_parser = header)]
     header: Vec<(String, String)>,
 
-    /// Namespace of SRC, and of DST where it is a pod.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
+    /// Namespace of SRC, and of DST where it is a pod; else that of the context, or `default`.
+    #[arg(short, long)]
+    namespace: Option<String>,
 
     #[command(flatten)]
     target: Target,
@@ -63,9 +63,10 @@ fn header(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
     let world = options.target.world()?;
-    let source = world.pod(&options.namespace, &options.src)?;
+    let namespace = options.namespace.as_deref();
+    let source = world.pod(namespace, &options.src)?;
     let destination = Destination::read(&options.dst)?;
-    let host = host(&world, &source, &options.namespace, &destination)?;
+    let host = host(&world, &source, namespace, &destination)?;
     let path = options.path.clone().or(destination.path).unwrap_or_else(|| "/".to_owned());
     let question = json!({
         "podUid": source.uid,
@@ -75,20 +76,25 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
         "path": path,
         "headers": options.header,
     });
-    let mut answer = source.node.agent_asked("/explain", &question)?;
+    let mut answer = world.agent_asked(&source.node, "/explain", &question)?;
     judge_all(&world, &mut answer);
     output::print(options.target.output, &answer, |out| text::write(&answer, out))
 }
 
 /// The name that is dialled, or the address of the pod that is meant. A service goes before a pod of its name.
-fn host(world: &World, source: &PodRecord, namespace: &str, to: &Destination) -> Result<String, Failure> {
+fn host(
+    world: &World,
+    source: &PodRecord,
+    namespace: Option<&str>,
+    to: &Destination,
+) -> Result<String, Failure> {
     let address = |pod: &PodRecord| {
         pod.addresses.first().cloned().ok_or_else(|| Failure(format!("pod {} has no address", pod.name)))
     };
     if to.is_pod {
         return address(&world.pod(namespace, &to.host)?);
     }
-    let services = source.node.agent("/config/services")?;
+    let services = world.agent(&source.node, "/config/services")?;
     let mut services = services.as_array().into_iter().flatten();
     let is_service = services.any(|service| service["name"] == to.host.as_str());
     let pod = if is_service || to.host.contains('.') { None } else { world.pod(namespace, &to.host).ok() };
@@ -110,7 +116,7 @@ fn judge_all(world: &World, answer: &mut Value) {
             "path": path.as_str().or(request["path"].as_str()).unwrap_or("/"),
             "authority": authority.as_str().or(request["authority"].as_str()).unwrap_or_default(),
         });
-        Some(match node.agent_asked("/judge", &case) {
+        Some(match world.agent_asked(&node, "/judge", &case) {
             Ok(verdict) => verdict,
             Err(Failure(error)) => json!({ "error": error }),
         })

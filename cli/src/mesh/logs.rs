@@ -1,6 +1,6 @@
 //! `heddle logs`: the lines of the agents' logs that are about one pod.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -11,10 +11,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Target;
-use super::world::{Node, PodRecord};
+use super::world::{Mesh, Node, PodRecord, World};
 use crate::output::{self, Format};
 
 const LOOK: Duration = Duration::from_millis(200);
+/// More lines than an agent writes in a second about one pod.
+const AGAIN: usize = 10_000;
 
 /// Show what the agents logged about a pod: its connections (access log) and anything that went wrong with it.
 ///
@@ -24,9 +26,9 @@ pub(crate) struct Options {
     /// NAME, NAMESPACE/NAME or deploy/NAME.
     pod: String,
 
-    /// Namespace of POD.
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
+    /// Namespace of POD; else that of the context, or `default`.
+    #[arg(short, long)]
+    namespace: Option<String>,
 
     /// The last N lines only.
     #[arg(long, value_name = "N")]
@@ -42,7 +44,10 @@ pub(crate) struct Options {
 
 pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
     let world = options.target.world()?;
-    let pod = world.pod(&options.namespace, &options.pod)?;
+    let pod = world.pod(options.namespace.as_deref(), &options.pod)?;
+    if let World::Cluster(mesh) = &world {
+        return of_cluster(options, mesh, &pod);
+    }
     let nodes = world.nodes();
     let mut logs = Logs { pod, open: HashMap::new() };
     let mut lines = logs.fresh(&nodes);
@@ -56,8 +61,32 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
             lines = logs.fresh(&nodes);
         }
     }
+    print(options, &lines, nodes.len())
+}
+
+/// In a cluster the agent of the pod's node is asked, which logs both directions of the pod's connections.
+fn of_cluster(options: &Options, mesh: &Mesh, pod: &PodRecord) -> io::Result<ExitCode> {
+    let text = mesh.log(&pod.node)?;
+    let lines = text.lines().filter(|line| is_about(line, pod));
+    let mut lines: Vec<_> = lines.map(|line| (pod.node.name.clone(), line.to_owned())).collect();
+    if let Some(tail) = options.tail {
+        lines.drain(..lines.len().saturating_sub(tail));
+    }
+    let printed = print(options, &lines, 1)?;
+    if options.follow {
+        // The last second is sent again; a line of an access log has its time and ports, and comes once.
+        let seen: HashSet<&str> = lines.iter().rev().take(AGAIN).map(|(_, line)| line.as_str()).collect();
+        mesh.follow(&pod.node, |line| {
+            let fresh = is_about(line, pod) && !seen.contains(line);
+            !fresh || writeln!(io::stdout(), "{line}").is_ok()
+        })?;
+    }
+    Ok(printed)
+}
+
+fn print(options: &Options, lines: &[(String, String)], nodes: usize) -> io::Result<ExitCode> {
     if options.target.output == Format::Table {
-        return output::text(|out| write_lines(&lines, nodes.len(), out));
+        return output::text(|out| write_lines(lines, nodes, out));
     }
     let values: Vec<_> = lines.iter().map(|(node, line)| json!({ "node": node, "line": line })).collect();
     output::print(options.target.output, &values, |_table| Ok(()))
@@ -72,7 +101,9 @@ impl Logs {
     /// Lines about the pod that were not read before, by node. The peer's node logs its side of a connection too.
     fn fresh(&mut self, nodes: &[Node]) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        for (node, path) in nodes.iter().flat_map(|node| node.logs().map(|path| (node, path))) {
+        for (node, path) in
+            nodes.iter().flat_map(|node| node.logs().into_iter().map(move |path| (node, path)))
+        {
             if !self.open.contains_key(&path) {
                 let Ok(file) = File::open(&path) else { continue };
                 self.open.insert(path.clone(), BufReader::new(file));

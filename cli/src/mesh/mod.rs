@@ -1,7 +1,8 @@
 //! Verbs that read a running mesh: `status`, `config`, `explain`, `logs`, `drops`, `bpf`.
 //!
 //! ```text
-//! world (which sandbox, which nodes) ─► ask (admin sockets) ─► status | config | explain | logs | drops | bpf ─► output
+//! which ─► world ─┬─► sandbox ─► ask: admin sockets of this machine ─┬─► status | config | explain | logs | drops | bpf ─► output
+//!                 └─► cluster ─► admin verbs in the pods, by exec   ─┘
 //! ```
 
 mod ask;
@@ -16,7 +17,9 @@ mod world;
 use std::io;
 use std::process::ExitCode;
 
+pub(crate) use crate::failure::Failure;
 use crate::output::Format;
+use crate::which::Which;
 use world::World;
 
 /// Verbs that read a running mesh.
@@ -33,23 +36,12 @@ pub(crate) enum MeshCommand {
 /// Which mesh, and how to print what it says.
 #[derive(clap::Args)]
 pub(crate) struct Target {
-    /// Which sandbox to read.
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    sandbox: String,
+    #[command(flatten)]
+    which: Which,
 
     /// How to print it. With json, standard output is JSON and nothing else.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-}
-
-/// Why a verb failed; the text says what to do where something can be done.
-#[derive(Debug)]
-pub(crate) struct Failure(String);
-
-impl From<Failure> for io::Error {
-    fn from(Failure(message): Failure) -> Self {
-        Self::other(message)
-    }
 }
 
 /// Runs one. Exit status 0: done; 1: the mesh is not there, or not as asked; 2: usage.
@@ -66,6 +58,6 @@ pub(crate) fn run(command: &MeshCommand) -> io::Result<ExitCode> {
 
 impl Target {
     fn world(&self) -> Result<World, Failure> {
-        World::open(&self.sandbox)
+        World::open(&self.which)
     }
 }

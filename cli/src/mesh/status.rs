@@ -59,10 +59,11 @@ fn collect(world: &World) -> Result<Value, Failure> {
     let controller = world.controller("/status")?;
     let known = controller["agents"].as_array().cloned().unwrap_or_default();
     let mut agents = Vec::new();
-    for node in world.nodes() {
+    let nodes = world.nodes();
+    for (node, own) in nodes.iter().zip(world.agents(&nodes, "/status")) {
         let seen = known.iter().find(|agent| agent["node"] == node.name.as_str());
         let mut agent = seen.cloned().unwrap_or_else(|| json!({ "node": node.name, "connected": false }));
-        if let Ok(own) = node.agent("/status") {
+        if let Ok(own) = own {
             for (key, value) in [
                 ("version", &own["version"]),
                 ("workloads", &own["workloads"]["enrolled"]),

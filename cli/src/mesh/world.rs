@@ -1,28 +1,39 @@
-//! One running sandbox, found by its name: its nodes, their sockets and logs.
+//! The mesh that is read: its nodes, their agents, the controller, and pods as kubectl names them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod cluster;
+mod sandbox;
 
 use serde_json::Value;
 
-use super::{Failure, ask};
+use super::Failure;
+use crate::which::{Chosen, Which};
+pub(super) use cluster::Mesh;
+use sandbox::Sandbox;
 
-const RUN: &str = "/run/heddle";
-
-/// A sandbox.
-pub(super) struct World {
-    name: String,
-    directory: PathBuf,
+/// A sandbox of this machine, or a cluster.
+pub(super) enum World {
+    /// By its sockets and files.
+    Sandbox(Sandbox),
+    /// By the API server.
+    Cluster(Box<Mesh>),
 }
 
-/// One of its nodes.
+/// One node of it.
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) name: String,
-    directory: PathBuf,
+    at: At,
 }
 
-/// A pod, as the kubelet's record on its node has it.
+/// Where its agent is.
+#[derive(Clone)]
+enum At {
+    Folder(sandbox::Folder),
+    /// The pod that runs it; else why there is none.
+    Pod(Result<String, String>),
+}
+
+/// A pod, as the kubelet's record on its node or the API server has it.
 pub(super) struct PodRecord {
     pub(super) node: Node,
     pub(super) namespace: String,
@@ -31,188 +42,120 @@ pub(super) struct PodRecord {
     pub(super) addresses: Vec<String>,
 }
 
-impl World {
-    pub(super) fn open(name: &str) -> Result<Self, Failure> {
-        Self::below(Path::new(RUN), name)
-    }
+/// What a person wrote for a pod.
+struct Named<'a> {
+    /// Not that of `-n`.
+    namespace: Option<&'a str>,
+    /// The word before the slash, where it is a kind that has pods.
+    owner: Option<&'static str>,
+    name: &'a str,
+}
 
-    fn below(run: &Path, name: &str) -> Result<Self, Failure> {
-        let directory = run.join(name);
-        let plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-        if plain && directory.join("sandbox.json").is_file() {
-            return Ok(Self { name: name.to_owned(), directory });
+impl World {
+    pub(super) fn open(which: &Which) -> Result<Self, Failure> {
+        match which.choose()? {
+            Chosen::Sandbox(name) => Ok(Self::Sandbox(Sandbox::open(&name)?)),
+            Chosen::Cluster => Ok(Self::Cluster(Box::new(Mesh::open(which.cluster()?)?))),
         }
-        let mut others: Vec<String> = fs::read_dir(run)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|entry| entry.path().join("sandbox.json").is_file())
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
-        others.sort_unstable();
-        Err(Failure(match others.as_slice() {
-            [] => format!("no sandbox '{name}' is running; start it: heddle sandbox up --name {name}"),
-            _ => format!(
-                "no sandbox '{name}' is running; name one that is ({}): --sandbox {}; or start it: heddle sandbox up --name {name}",
-                others.join(", "),
-                others[0]
-            ),
-        }))
     }
 
     /// Its nodes, sorted.
     pub(super) fn nodes(&self) -> Vec<Node> {
-        let entries = fs::read_dir(self.directory.join("nodes")).into_iter().flatten().flatten();
-        let mut nodes: Vec<Node> = entries
-            .filter(|entry| entry.path().is_dir())
-            .map(|entry| Node {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                directory: entry.path(),
-            })
-            .collect();
-        nodes.sort_by_key(|node| (node.name.len(), node.name.clone()));
-        nodes
+        match self {
+            Self::Sandbox(sandbox) => sandbox.nodes(),
+            Self::Cluster(mesh) => mesh.nodes(),
+        }
     }
 
     /// One of them.
     pub(super) fn node(&self, name: &str) -> Result<Node, Failure> {
         let nodes = self.nodes();
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        let missing = format!("sandbox {} has no node '{name}'; it has {}", self.name, names.join(", "));
+        let missing = format!("{} has no node '{name}'; it has {}", self.name(), names.join(", "));
         nodes.iter().find(|node| node.name == name).cloned().ok_or(Failure(missing))
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Sandbox(sandbox) => format!("sandbox {}", sandbox.name),
+            Self::Cluster(mesh) => format!("the cluster of context '{}'", mesh.cluster.name),
+        }
     }
 
     /// What the controller's admin socket answers.
     pub(super) fn controller(&self, path: &str) -> Result<Value, Failure> {
-        let socket = self.directory.join("controller/admin.sock");
-        ask::get(&socket, path).map_err(|reason| {
-            let log = self.directory.join("controller/controller.log");
-            Failure(format!(
-                "the controller of sandbox {} does not answer ({reason}); its log: {}",
-                self.name,
-                log.display()
-            ))
-        })
+        match self {
+            Self::Sandbox(sandbox) => sandbox.controller(path),
+            Self::Cluster(mesh) => mesh.controller(path),
+        }
     }
 
-    /// The pod that is named as kubectl names it: NAME, NAMESPACE/NAME, pod/NAME, or deploy/NAME for the first of one.
-    pub(super) fn pod(&self, namespace: &str, text: &str) -> Result<PodRecord, Failure> {
-        let (namespace, name, owner) = match text.split_once('/') {
-            None => (namespace, text, false),
-            Some(("pod" | "pods" | "po", name)) => (namespace, name, false),
-            Some((
-                "deploy" | "deployment" | "deployments" | "sts" | "statefulset" | "ds" | "daemonset",
-                name,
-            )) => (namespace, name, true),
-            Some((namespace, name)) => (namespace, name, false),
-        };
-        let mut pods = self.pods();
-        pods.retain(|pod| {
-            let of_owner = || pod.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
-            pod.namespace == namespace && (pod.name == name && !owner || owner && of_owner())
-        });
-        pods.sort_by(|a, b| a.name.cmp(&b.name));
-        let missing = || {
-            Failure(format!(
-                "no pod '{name}' runs in namespace '{namespace}'; `heddle sandbox get pods -A --name {}` lists them",
-                self.name
-            ))
-        };
-        if pods.is_empty() { Err(missing()) } else { Ok(pods.remove(0)) }
+    /// What the admin socket of a node's agent answers.
+    pub(super) fn agent(&self, node: &Node, path: &str) -> Result<Value, Failure> {
+        self.agents(std::slice::from_ref(node), path).remove(0)
     }
 
-    fn pods(&self) -> Vec<PodRecord> {
-        self.nodes().iter().flat_map(Node::pods).collect()
+    /// The same of several, in their order; of a cluster several at a time.
+    pub(super) fn agents(&self, nodes: &[Node], path: &str) -> Vec<Result<Value, Failure>> {
+        match self {
+            Self::Sandbox(_) => nodes.iter().map(|node| node.folder()?.agent(&node.name, path)).collect(),
+            Self::Cluster(mesh) => mesh.agents(nodes, path),
+        }
+    }
+
+    /// What the agent answers to a question; what is wrong with the question is the error.
+    pub(super) fn agent_asked(&self, node: &Node, path: &str, question: &Value) -> Result<Value, Failure> {
+        match self {
+            Self::Sandbox(_) => node.folder()?.agent_asked(&node.name, path, question),
+            Self::Cluster(mesh) => mesh.agent_asked(node, path, question),
+        }
+    }
+
+    /// The pod that is named as kubectl names it: NAME, NAMESPACE/NAME, pod/NAME, or deploy/NAME for the first of one. Without a
+    /// namespace: of the context, in a sandbox `default`.
+    pub(super) fn pod(&self, namespace: Option<&str>, text: &str) -> Result<PodRecord, Failure> {
+        let named = Named::read(text);
+        let namespace = named.namespace.or(namespace);
+        match self {
+            Self::Sandbox(sandbox) => sandbox.pod(namespace.unwrap_or("default"), &named),
+            Self::Cluster(mesh) => mesh.pod(namespace.unwrap_or(&mesh.cluster.namespace), &named),
+        }
     }
 }
 
 impl Node {
-    /// What the agent's admin socket answers.
-    pub(super) fn agent(&self, path: &str) -> Result<Value, Failure> {
-        let socket = self.directory.join("agent.sock");
-        ask::get(&socket, path).map_err(|reason| {
-            let [log, _] = self.logs();
-            Failure(format!(
-                "the agent of {} does not answer ({reason}); its log: {}",
-                self.name,
-                log.display()
-            ))
-        })
+    fn folder(&self) -> Result<&sandbox::Folder, Failure> {
+        match &self.at {
+            At::Folder(folder) => Ok(folder),
+            At::Pod(_) => Err(Failure(format!("{} is no node of a sandbox", self.name))),
+        }
     }
 
-    /// What the agent answers to a question; what is wrong with the question is the error.
-    pub(super) fn agent_asked(&self, path: &str, question: &Value) -> Result<Value, Failure> {
-        let socket = self.directory.join("agent.sock");
-        ask::post(&socket, path, question)
-            .map_err(|reason| Failure(format!("the agent of {}: {reason}", self.name)))
-    }
-
-    /// Log and access log of its agent.
-    pub(super) fn logs(&self) -> [PathBuf; 2] {
-        ["agent.log", "access.log"].map(|name| self.directory.join(name))
-    }
-
-    fn pods(&self) -> Vec<PodRecord> {
-        let entries = fs::read_dir(self.directory.join("pods")).into_iter().flatten().flatten();
-        let records = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "json"));
-        records
-            .filter_map(|entry| serde_json::from_slice::<Value>(&fs::read(entry.path()).ok()?).ok())
-            .map(|record| {
-                let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
-                let addresses = record["ips"].as_array().into_iter().flatten();
-                PodRecord {
-                    node: self.clone(),
-                    namespace: text("namespace"),
-                    name: text("name"),
-                    uid: text("uid"),
-                    addresses: addresses.filter_map(Value::as_str).map(str::to_owned).collect(),
-                }
-            })
-            .collect()
+    /// Log and access log of its agent, where they are files.
+    pub(super) fn logs(&self) -> Vec<std::path::PathBuf> {
+        match &self.at {
+            At::Folder(folder) => folder.logs().into(),
+            At::Pod(_) => Vec::new(),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn world() -> (PathBuf, World) {
-        let run = std::env::temp_dir().join(format!(
-            "heddle-world-{}-{:?}",
-            std::process::id(),
-            std::thread::current().id()
-        ));
-        let pods = run.join("w/nodes/node-1/pods");
-        fs::create_dir_all(&pods).unwrap();
-        fs::create_dir_all(run.join("w/nodes/node-10")).unwrap();
-        fs::create_dir_all(run.join("w/nodes/node-2")).unwrap();
-        fs::write(run.join("w/sandbox.json"), "{}").unwrap();
-        let record = r#"{"uid":"u1","namespace":"default","name":"backend-7d-x","ips":["10.244.1.2"]}"#;
-        fs::write(pods.join("u1.json"), record).unwrap();
-        let world = World::below(&run, "w").ok().unwrap();
-        (run, world)
-    }
-
-    #[test]
-    fn pods_are_found_as_kubectl_names_them_and_what_is_missing_says_what_to_do() {
-        let (run, world) = world();
-        for text in ["backend-7d-x", "pod/backend-7d-x", "default/backend-7d-x", "deploy/backend"] {
-            assert_eq!(world.pod("default", text).ok().unwrap().uid, "u1", "{text}");
-        }
-        assert!(world.pod("other", "backend-7d-x").is_err());
-        assert!(world.pod("default", "deploy/back").is_err());
-        let names: Vec<String> = world.nodes().into_iter().map(|node| node.name).collect();
-        assert_eq!(names, ["node-1", "node-2", "node-10"]);
-        let Failure(message) = world.node("node-3").err().unwrap();
-        assert_eq!(message, "sandbox w has no node 'node-3'; it has node-1, node-2, node-10");
-        let Failure(message) = World::below(&run, "other").err().unwrap();
-        assert!(
-            message.contains("(w): --sandbox w") && message.contains("heddle sandbox up --name other"),
-            "{message}"
-        );
-        let Failure(message) = world.controller("/status").err().unwrap();
-        assert!(message.contains("does not answer") && message.contains("controller.log"), "{message}");
-        fs::remove_dir_all(run).unwrap();
+impl<'a> Named<'a> {
+    fn read(text: &'a str) -> Self {
+        let (before, name) = match text.split_once('/') {
+            Some((before, name)) => (Some(before), name),
+            None => (None, text),
+        };
+        let (namespace, owner) = match before {
+            None | Some("pod" | "pods" | "po") => (None, None),
+            Some("deploy" | "deployment" | "deployments" | "deployments.apps" | "deployment.apps") => {
+                (None, Some("deployments"))
+            }
+            Some("sts" | "statefulset" | "statefulsets") => (None, Some("statefulsets")),
+            Some("ds" | "daemonset" | "daemonsets") => (None, Some("daemonsets")),
+            Some("rs" | "replicaset" | "replicasets") => (None, Some("replicasets")),
+            Some(namespace) => (Some(namespace), None),
+        };
+        Self { namespace, owner, name }
     }
 }
