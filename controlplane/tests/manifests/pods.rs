@@ -16,7 +16,6 @@ const CAPABILITIES: [(&str, &str); 9] = [
     ("agent", "SYS_ADMIN"),
     ("agent", "SYS_CHROOT"),
     ("agent", "SYS_PTRACE"),
-    ("agent", "SYS_RESOURCE"),
     ("cni", "CHOWN"),
     ("cni", "DAC_OVERRIDE"),
     ("cni", "FOWNER"),
