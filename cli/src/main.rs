@@ -9,6 +9,7 @@ mod analyze;
 mod cluster;
 mod duration;
 mod failure;
+mod install;
 mod mesh;
 mod output;
 mod sandbox;
@@ -28,6 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Install(install::Options),
     #[command(flatten)]
     Mesh(mesh::MeshCommand),
     Validate(validate::Options),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         return code;
     }
     let done = match Cli::parse().verb {
+        Verb::Install(options) => install::run(&options),
         Verb::Mesh(command) => mesh::run(&command),
         Verb::Validate(options) => validate::run(&options),
         Verb::Analyze(options) => analyze::run(&options),

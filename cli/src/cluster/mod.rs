@@ -9,6 +9,7 @@
 mod exec;
 mod kubeconfig;
 mod objects;
+mod pods;
 mod trouble;
 
 use std::time::Duration;
@@ -21,9 +22,12 @@ use crate::failure::Failure;
 
 pub(crate) use exec::Command;
 pub(crate) use kubeconfig::Access;
-pub(crate) use objects::Resource;
+pub(crate) use objects::{NODES, PODS, Resource, resource_of};
+pub(crate) use pods::{is_ready, is_running, reason, why_not_running};
 pub(crate) use trouble::Trouble;
 
+/// Where Heddle runs.
+pub(crate) const SYSTEM: &str = "heddle-system";
 /// For one request; a list of ten thousand pods takes a few seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -23,6 +23,24 @@ pub(crate) struct Resource<'a> {
     pub(crate) plural: &'a str,
 }
 
+pub(crate) const PODS: Resource<'static> = Resource { api_version: "v1", plural: "pods" };
+pub(crate) const NODES: Resource<'static> = Resource { api_version: "v1", plural: "nodes" };
+
+/// Of an object that Heddle installs or that is of a kind it reads.
+pub(crate) fn resource_of(object: &Value) -> Option<Resource<'_>> {
+    const OTHERS: [(&str, &str); 5] = [
+        ("ClusterRole", "clusterroles"),
+        ("ClusterRoleBinding", "clusterrolebindings"),
+        ("CustomResourceDefinition", "customresourcedefinitions"),
+        ("Role", "roles"),
+        ("RoleBinding", "rolebindings"),
+    ];
+    let (api_version, kind) = (object["apiVersion"].as_str()?, object["kind"].as_str()?);
+    let known = heddle_api::kind::find(api_version, kind).map(|info| info.plural);
+    let other = || OTHERS.iter().find(|(name, _)| *name == kind).map(|(_, plural)| *plural);
+    Some(Resource { api_version, plural: known.or_else(other)? })
+}
+
 impl Resource<'_> {
     fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
         let api = if self.api_version.contains('/') { "apis" } else { "api" };

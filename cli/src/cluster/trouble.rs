@@ -31,6 +31,16 @@ impl Trouble {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
+    fn refused(status: kube::core::Status) -> Self {
+        let mut message = status.message;
+        for cause in status.details.into_iter().flat_map(|details| details.causes) {
+            if !message.contains(&cause.message) || !message.contains(&cause.field) {
+                message = format!("{message}\n  {} {}", cause.message, cause.field);
+            }
+        }
+        Self::Refused { code: status.code, reason: status.reason, message }
+    }
+
     /// The server's own words, or ours.
     pub(crate) fn message(&self) -> &str {
         match self {
@@ -69,9 +79,7 @@ impl Trouble {
 impl From<kube::Error> for Trouble {
     fn from(error: kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => {
-                Self::Refused { code: status.code, reason: status.reason, message: status.message }
-            }
+            kube::Error::Api(status) => Self::refused(*status),
             kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => {
                 Self::Refused { code: status.as_u16(), reason: String::new(), message: String::new() }
             }

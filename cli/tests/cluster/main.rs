@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod front;
+mod installing;
 mod reading;
 mod troubles;
 

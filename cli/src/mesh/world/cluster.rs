@@ -4,16 +4,11 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
 use super::{At, Named, Node, PodRecord};
-use crate::cluster::{Cluster, Command, Resource};
+use crate::cluster::{Cluster, Command, NODES, PODS, Resource, SYSTEM, is_ready, is_running, reason};
 use crate::mesh::Failure;
 
-/// Where Heddle runs.
-pub(crate) const SYSTEM: &str = "heddle-system";
 /// Agents that are asked at a time.
 const AT_ONCE: usize = 16;
-
-const PODS: Resource<'static> = Resource { api_version: "v1", plural: "pods" };
-const NODES: Resource<'static> = Resource { api_version: "v1", plural: "nodes" };
 
 /// A cluster with Heddle in it, as it was when the verb began.
 pub(in crate::mesh) struct Mesh {
@@ -189,40 +184,10 @@ fn with_agents(mut names: Vec<String>, agents: &[Value]) -> Vec<Node> {
 fn running<'a>(pods: impl Iterator<Item = &'a Value>, container: &str) -> Result<String, Option<String>> {
     let mut pods: Vec<&Value> = pods.collect();
     pods.sort_by_key(|pod| (!pod["metadata"]["deletionTimestamp"].is_null(), !is_ready(pod)));
-    let mut why = None;
-    for pod in pods {
-        let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-        let state =
-            statuses.into_iter().find(|status| status["name"] == container).map(|status| &status["state"]);
-        if state.is_some_and(|state| state["running"].is_object()) {
-            return Ok(text(&pod["metadata"]["name"]));
-        }
-        why = why.or_else(|| Some(reason(pod, state)));
+    match pods.iter().find(|pod| is_running(pod, container)) {
+        Some(pod) => Ok(text(&pod["metadata"]["name"])),
+        None => Err(pods.first().map(|pod| reason(pod, container))),
     }
-    Err(why)
-}
-
-/// `pod heddle-agent-x: ImagePullBackOff: Back-off pulling image …`.
-fn reason(pod: &Value, state: Option<&Value>) -> String {
-    let of_state = state.and_then(|state| {
-        let state =
-            ["waiting", "terminated"].iter().map(|kind| &state[*kind]).find(|state| state.is_object())?;
-        Some((text(&state["reason"]), text(&state["message"])))
-    });
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let of_condition = || {
-        let failing = conditions.into_iter().find(|each| each["status"] == "False")?;
-        Some((text(&failing["reason"]), text(&failing["message"])))
-    };
-    let phase = text(&pod["status"]["phase"]);
-    let (reason, message) = of_state.or_else(of_condition).unwrap_or_else(|| (phase, String::new()));
-    let parts = [format!("pod {}", text(&pod["metadata"]["name"])), reason, message];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.any(|each| each["type"] == "Ready" && each["status"] == "True")
 }
 
 /// A LabelSelector as a query has it.
