@@ -9,13 +9,15 @@
 mod archive;
 mod checksums;
 mod image;
+mod rendered;
 mod rootfs;
+mod sbom;
 mod stamp;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use self::image::Image;
@@ -23,13 +25,17 @@ use self::stamp::Stamp;
 use crate::binaries::{self, Profile};
 use crate::failure::{During, Result};
 use crate::process;
+use crate::setup::{self, Purpose};
 use crate::workspace::{root, target_dir};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Whose programs these are.
+const PACKAGES: [&str; 4] = ["heddle-agent", "heddle-cli", "heddle-cni", "heddle-controlplane"];
 const BINARIES: [&str; 4] = ["heddle", "heddle-controller", "heddle-agent", "heddle-cni"];
 
 /// Builds, strips, packs, and prints what is where.
 pub(crate) fn run(profile: Profile) -> Result {
+    setup::packages(&[Purpose::Dist])?;
     let built = binaries::build(profile)?;
     // What is for trying out is not taken for a release.
     let folder = target_dir().join(if profile == Profile::Release { "dist" } else { "dist-debug" });
@@ -49,8 +55,12 @@ pub(crate) fn run(profile: Profile) -> Result {
         let to = content.join(text);
         fs::copy(root().join(text), &to).during(to.display())?;
     }
-    let files = archive::folder(&content, &name)?;
-    write(&folder.join(format!("{name}.tar.gz")), &archive::gzip(&archive::tar(&files, stamp.seconds)?)?)?;
+    let mut files = archive::folder(&content, &name)?;
+    files.extend(archive::folder(&root().join("manifests"), &format!("{name}/manifests"))?);
+    let archive = archive::gzip(&archive::tar(&files, stamp.seconds)?)?;
+    write(&folder.join(format!("{name}.tar.gz")), &archive)?;
+    write(&folder.join("heddle.yaml"), rendered::kustomization(&root().join("manifests"))?.as_bytes())?;
+    write(&folder.join(format!("heddle-{VERSION}.cdx.json")), sbom::document(&stamp)?.as_bytes())?;
     fs::remove_dir_all(&content).during(content.display())?;
     print!("{}", checksums::write(&folder)?);
     println!("in {}", folder.display());
@@ -61,6 +71,6 @@ fn strip(from: &Path, to: &Path) -> Result {
     process::output(Command::new("strip").arg("-o").arg(to).arg(from)).map(drop)
 }
 
-fn write(path: &PathBuf, bytes: &[u8]) -> Result {
+fn write(path: &Path, bytes: &[u8]) -> Result {
     fs::write(path, bytes).during(path.display())
 }

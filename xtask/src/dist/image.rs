@@ -54,7 +54,7 @@ impl Image {
     }
 
     /// `heddle.dev/heddle-cni:0.1.0`.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("heddle.dev/{}:{VERSION}", self.binary)
     }
 

@@ -23,8 +23,7 @@ pub(super) fn of(program: &Path, at: &str) -> Result<Entries> {
         let content = fs::read(&library).during(&library)?;
         put(&mut entries, &library, Entry::program(content));
     }
-    let certificates = fs::read(CERTIFICATES)
-        .during(format!("{CERTIFICATES}: `apt-get install ca-certificates` brings it"))?;
+    let certificates = fs::read(CERTIFICATES).during(CERTIFICATES)?;
     put(&mut entries, CERTIFICATES, Entry::file(certificates));
     put(&mut entries, "/etc/passwd", Entry::file(ACCOUNTS));
     put(&mut entries, "/etc/group", Entry::file(GROUPS));

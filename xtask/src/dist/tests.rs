@@ -94,3 +94,19 @@ fn folders_come_before_what_is_in_them_and_programs_can_be_run() {
     let wanted = [("tmp/", 0o1777), ("usr/", 0o755), ("usr/bin/", 0o755), ("usr/bin/program", 0o755)];
     assert_eq!(seen, wanted.map(|(path, mode)| (path.to_owned(), mode)));
 }
+
+#[test]
+fn the_containerfile_has_our_compiler_and_our_version_and_no_image_without_a_tag() {
+    let read = |file: &str| std::fs::read_to_string(crate::workspace::root().join(file)).unwrap();
+    let (file, toolchain) = (read("Containerfile"), read("rust-toolchain.toml"));
+    let channel =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"')).unwrap();
+    assert!(file.contains(&format!("rust:{channel}-")), "the compiler is {channel}");
+    for image in Image::ALL {
+        assert!(file.contains(&format!("-t {} .", image.name())), "{}", image.name());
+    }
+    for base in file.lines().filter_map(|line| line.strip_prefix("ARG ")?.split_once('=')) {
+        let (_, tag) = base.1.rsplit_once(':').unwrap();
+        assert!(!tag.is_empty() && tag != "latest", "{}", base.1);
+    }
+}

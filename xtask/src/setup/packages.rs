@@ -22,10 +22,12 @@ pub(crate) enum Purpose {
     Tests,
     Bench,
     Kernels,
+    Dist,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 5] = [Self::Build, Self::Sandbox, Self::Tests, Self::Bench, Self::Kernels];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Build, Self::Sandbox, Self::Tests, Self::Bench, Self::Kernels, Self::Dist];
 
     /// Pairs of a program, or of a file by its whole path, and the package that has it.
     fn programs(self) -> &'static [(&'static str, &'static str)] {
@@ -64,6 +66,7 @@ impl Purpose {
                 ("strip", "binutils"),
                 ("ip", "iproute2"),
             ],
+            Self::Dist => &[("strip", "binutils"), ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates")],
         }
     }
 
@@ -74,6 +77,7 @@ impl Purpose {
             Self::Tests => "the tests",
             Self::Bench => "the benchmarks",
             Self::Kernels => "the kernel tests",
+            Self::Dist => "images",
         }
     }
 }
