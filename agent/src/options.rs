@@ -101,16 +101,11 @@ pub struct Options {
     pub cert_ttl: Duration,
 
     /// Where `/metrics` is served, in Prometheus' text format.
-    #[arg(
-        long,
-        env = "HEDDLE_AGENT_METRICS_ADDRESS",
-        value_name = "IP:PORT",
-        default_value = "0.0.0.0:15020"
-    )]
+    #[arg(long, env = "HEDDLE_AGENT_METRICS_ADDRESS", value_name = "IP:PORT", default_value = "[::]:15020")]
     pub metrics_address: SocketAddr,
 
     /// Where `/healthz/ready` is served: 200 once the first configuration is in force.
-    #[arg(long, env = "HEDDLE_AGENT_READY_ADDRESS", value_name = "IP:PORT", default_value = "0.0.0.0:15021")]
+    #[arg(long, env = "HEDDLE_AGENT_READY_ADDRESS", value_name = "IP:PORT", default_value = "[::]:15021")]
     pub ready_address: SocketAddr,
 
     /// How long open connections may take to finish after SIGTERM.

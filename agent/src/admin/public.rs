@@ -1,7 +1,8 @@
 //! What the node's network may see: metrics, and whether the agent is ready.
 
 use std::future::ready;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use super::metrics::Metrics;
 /// The address cannot be bound.
 pub async fn serve_metrics(address: SocketAddr, sources: Arc<Sources>) -> Result<(), ServeError> {
     let failed = |error| ServeError(format!("metrics on {address}"), error);
-    let metrics = Metrics::new(&sources.registry).map_err(|error| failed(std::io::Error::other(error)))?;
+    let metrics = Metrics::new(&sources.registry).map_err(|error| failed(io::Error::other(error)))?;
     let metrics = Arc::new(metrics);
     serve(address, "metrics", move |request| match request.uri().path() {
         "/metrics" | "/stats/prometheus" => match metrics.render(&sources) {
@@ -44,12 +45,21 @@ pub async fn serve_ready(address: SocketAddr, sources: Arc<Sources>) -> Result<(
     .await
 }
 
+/// `[::]` is every address of both families, and of the one family that a node without IPv6 has.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && address.ip().is_unspecified() => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
 async fn serve<F>(address: SocketAddr, name: &'static str, respond: F) -> Result<(), ServeError>
 where
     F: Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
 {
-    let bound = TcpListener::bind(address).await;
-    let listener = bound.map_err(|error| ServeError(format!("{name} on {address}"), error))?;
+    let listener = bind(address).await.map_err(|error| ServeError(format!("{name} on {address}"), error))?;
     let (connections, respond) = (Connections::new(), Arc::new(respond));
     loop {
         match listener.accept().await {
