@@ -19,7 +19,7 @@ use tonic::transport::Server;
 use crate::admin::Admin;
 use crate::analysis::Analyst;
 use crate::auth::Tokens;
-use crate::ca::limit::Limiter;
+use crate::limit::Limiter;
 use crate::ca::root::{self, Root};
 use crate::ca::{service::Authority, serving};
 use crate::engine::{Channels, Engine, Verdicts};

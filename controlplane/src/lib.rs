@@ -24,6 +24,7 @@ pub mod published;
 
 pub mod auth;
 pub mod ca;
+pub mod limit;
 pub mod listener;
 pub mod xds;
 

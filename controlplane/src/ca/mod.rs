@@ -2,7 +2,6 @@
 
 pub mod csr;
 pub mod issue;
-pub mod limit;
 pub mod root;
 pub mod service;
 pub mod serving;

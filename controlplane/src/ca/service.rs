@@ -12,9 +12,10 @@ use tonic::{Request, Response, Status};
 
 use super::csr::ProvenKey;
 use super::issue::{self, Subject};
-use super::limit::Limiter;
+
 use super::root::Root;
 use crate::auth::Tokens;
+use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::published::Latest;
 use crate::xds::agents::AgentEvent;

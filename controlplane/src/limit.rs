@@ -1,4 +1,4 @@
-//! How many certificates a node may ask for: a token bucket for each.
+//! How much one caller may ask for: a token bucket for each, by its node or its address.
 
 use std::collections::HashMap;
 use std::sync::Arc;
