@@ -18,22 +18,21 @@ use tonic::transport::Server;
 
 use crate::admin::Admin;
 use crate::analysis::Analyst;
-use crate::auth::Tokens;
-use crate::limit::Limiter;
-use crate::ca::root::{self, Root};
+use crate::ca::root;
 use crate::ca::{service::Authority, serving};
-use crate::engine::{Channels, Engine, Verdicts};
+use crate::engine::{Channels, Engine};
+use crate::environment::{Ends, Environment};
 use crate::index::{Index, Settings};
+use crate::limit::Limiter;
+use crate::listener;
 use crate::metrics::Metrics;
-use crate::options::{self, Options};
-use crate::registry::cluster::{self, Cluster};
-use crate::registry::directory::Directory;
+use crate::options::Options;
+use crate::readiness::Readiness;
+use crate::registry::cluster;
 use crate::registry::holdings::Holdings;
 use crate::registry::shelf::Shelf;
-use crate::registry::{Batch, Registry};
 use crate::xds::agents::Agents;
 use crate::xds::service::Discovery;
-use crate::{listener, status};
 
 /// How many certificates a node may ask for at once, and each second.
 const CERTIFICATES: (u32, u32) = (500, 50);
@@ -83,31 +82,36 @@ impl Controller {
     /// The root, a file, an address or a socket cannot be used.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
-        let root = Arc::new(Root::open(&options.ca_dir, &options.trust_domain)?);
-        if let Some(path) = &options.root_out {
-            publish_root(path, root.pem()).map_err(at(path.display()))?;
-        }
-        let metrics = Arc::new(Metrics::new()?);
-        let tokens = Arc::new(Tokens::new(options.tokens.clone().unwrap_or_default()));
+        let (metrics, readiness) = (Arc::new(Metrics::new()?), Readiness::default());
         let (published, latest) = watch::channel(None);
         let (agents, agents_seen) = watch::channel(Arc::new(Agents::default()));
         let (event_sender, events) = mpsc::channel(1024);
         let (batch_sender, batches) = mpsc::channel(4);
         let (verdicts, verdicts_seen) = mpsc::channel(16);
 
-        let engine = Engine::new(Index::new(settings(&options, &root)), metrics.clone());
         let shelf = Shelf::default();
-        let holdings = Holdings::new(context(&options), shelf.clone());
+        let ends = Ends {
+            holdings: Holdings::new(context(&options), shelf.clone()),
+            batches: batch_sender,
+            verdicts: verdicts_seen,
+            published: latest.clone(),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            stop: stop.clone(),
+        };
+        let Environment { registry, callers, trust } = Environment::open(&options, ends).await?;
+        let engine = Engine::new(Index::new(settings(&options)), metrics.clone());
         let analyst = Analyst::spawn(shelf).map_err(at("analysis"))?;
-        let channels = Channels { batches, events, published, agents, verdicts, analyst };
+        let channels =
+            Channels { batches, events, published, agents, verdicts, analyst, trust: trust.clone() };
         tokio::spawn(engine.run(channels, stop.clone()));
-        let registry = open(&options, holdings, (batch_sender, verdicts_seen), stop.clone()).await?;
 
         let admin = Admin {
             published: latest.clone(),
             agents: agents_seen,
-            tokens: tokens.clone(),
+            callers: callers.clone(),
             registry,
+            readiness,
             metrics: metrics.clone(),
         };
         if let Some(path) = &options.admin_socket {
@@ -119,12 +123,12 @@ impl Controller {
             .map_err(at(options.metrics_address))?;
 
         let identity = Identity::new(&options.trust_domain, "heddle-system", "heddle-controller")?;
-        let tls = serving::server_config(root.clone(), identity)?;
+        let tls = serving::server_config(trust.clone(), identity)?;
         let (burst, per_second) = CERTIFICATES;
         let authority = Authority {
-            tokens: tokens.clone(),
+            callers: callers.clone(),
             published: latest.clone(),
-            root,
+            trust,
             trust_domain: options.trust_domain.as_str().into(),
             ttl: options.cert_ttl,
             max_ttl: options.max_cert_ttl,
@@ -133,7 +137,7 @@ impl Controller {
             events: event_sender.clone(),
         };
         let discovery = Discovery {
-            tokens,
+            callers,
             published: latest,
             events: event_sender,
             metrics,
@@ -153,29 +157,6 @@ impl Controller {
         self.stop.cancel();
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("streams did not end in time");
-        }
-    }
-}
-
-/// Starts to read objects, and to write their status.
-async fn open(
-    options: &Options,
-    holdings: Holdings,
-    (batches, verdicts): (mpsc::Sender<Batch>, mpsc::Receiver<Verdicts>),
-    stop: CancellationToken,
-) -> Result<Registry, StartError> {
-    match options.registry {
-        options::Registry::Directory => {
-            tokio::spawn(status::run(options.status_dir.clone(), verdicts));
-            let root = options.directory.clone().unwrap_or_default();
-            let directory = Directory::spawn(root, holdings, batches).map_err(at("registry"))?;
-            Ok(Registry::Directory(directory))
-        }
-        options::Registry::Kubernetes => {
-            let client = cluster::connect(options.kubeconfig.as_deref()).await?;
-            let cluster = Cluster::spawn(&client, holdings, options.pace, batches, stop);
-            tokio::spawn(status::cluster::run(client, cluster.clone(), verdicts));
-            Ok(Registry::Cluster(cluster))
         }
     }
 }
@@ -201,14 +182,14 @@ async fn serve(
     }
 }
 
-fn settings(options: &Options, root: &Root) -> Settings {
+fn settings(options: &Options) -> Settings {
     Settings {
         trust_domain: options.trust_domain.clone(),
         cluster_domain: options.cluster_domain.clone(),
         cluster_id: "Kubernetes".to_owned(),
         pod_cidrs: options.pod_cidrs.clone(),
         service_cidrs: options.service_cidrs.clone(),
-        trust_bundle: vec![root.pem().to_owned()],
+        trust_bundle: Vec::new(),
     }
 }
 
@@ -220,15 +201,6 @@ fn context(options: &Options) -> Context {
     }
 }
 
-/// The trust bundle is public: agents of other users may read it.
-fn publish_root(path: &std::path::Path, pem: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    root::write_private(path, pem)?;
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
-}
-
 /// Bound again at once after a restart, whatever connections linger.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -237,6 +209,6 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1024)
 }
 
-fn at(what: impl ToString) -> impl FnOnce(io::Error) -> StartError {
+pub(crate) fn at(what: impl ToString) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::Io(what.to_string(), error)
 }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::analysis::{Analyst, Findings};
+use crate::ca::trust::{self, LatestTrust};
 use crate::index::route::ParentVerdict;
 use crate::index::{Index, Output};
 use crate::metrics::Metrics;
@@ -36,6 +37,8 @@ pub struct Channels {
     pub verdicts: mpsc::Sender<Verdicts>,
     /// Looks at all objects together.
     pub analyst: Analyst,
+    /// Whom agents are to trust.
+    pub trust: LatestTrust,
 }
 
 /// The engine.
@@ -79,6 +82,7 @@ impl Engine {
 
     /// Runs until it is stopped, or the registry is gone.
     pub async fn run(mut self, mut channels: Channels, stop: CancellationToken) {
+        channels.trust.mark_changed();
         loop {
             let deadline = self.ordering.next_deadline();
             tokio::select! {
@@ -89,6 +93,7 @@ impl Engine {
                     None => return,
                 },
                 () = until(deadline) => {}
+                () = trust::changed(&mut channels.trust) => self.trust(&channels),
                 Some(findings) = channels.analyst.findings() => {
                     self.analysed(findings);
                     self.pass_on(&channels, false).await;
@@ -202,6 +207,12 @@ impl Engine {
         }
     }
 
+    fn trust(&mut self, channels: &Channels) {
+        let Some(trust) = channels.trust.borrow().clone() else { return };
+        self.index.trust(&trust.roots);
+        self.publish(channels);
+    }
+
     fn hear(&mut self, event: AgentEvent, channels: &mut Channels) {
         self.agents.apply(event);
         while let Ok(event) = channels.events.try_recv() {
@@ -230,7 +241,8 @@ impl Engine {
             self.fingerprint = fingerprint;
             self.sequence += 1;
         }
-        if !self.complete {
+        // Agents that are told to trust nobody would refuse it.
+        if !self.complete || !self.index.has_roots() {
             return;
         }
         self.metrics.resources(&output);

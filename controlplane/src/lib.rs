@@ -5,6 +5,8 @@
 //!  (directory, cluster) index   (watch)  └► ca::service          │
 //!     ▲                  ▲               └► admin                │
 //!     └── status ◄─verdicts─┘ └──────────── AgentEvent ◄─────────┘
+//!
+//! ca::keeper ──Trust──► engine, ca::service, roots (a ConfigMap in every namespace)
 //! ```
 //!
 //! The engine owns the index and is its only writer. Streams, certificates and admin read publications.
@@ -21,11 +23,13 @@ pub mod index;
 
 pub mod engine;
 pub mod published;
+pub mod readiness;
 
 pub mod auth;
 pub mod ca;
 pub mod limit;
 pub mod listener;
+pub mod roots;
 pub mod xds;
 
 pub mod admin;
@@ -34,3 +38,4 @@ pub mod metrics;
 pub mod status;
 
 pub mod controller;
+mod environment;

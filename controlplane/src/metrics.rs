@@ -16,6 +16,8 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Streams refused for their token.
     pub refused_streams: IntCounter,
+    /// Decisions about callers' tokens, by result.
+    pub callers: IntCounterVec,
     /// Resources and removals sent.
     pub pushed: IntCounter,
     /// Requests for certificates, by result.
@@ -41,6 +43,10 @@ impl Metrics {
                 "heddle_controller_refused_streams_total",
                 "Discovery streams refused for their token",
             )?,
+            callers: IntCounterVec::new(
+                Opts::new("heddle_controller_callers_total", "Decisions about callers' tokens by result"),
+                &["result"],
+            )?,
             pushed: IntCounter::new(
                 "heddle_controller_pushed_resources_total",
                 "Resources and removals sent to agents",
@@ -58,6 +64,7 @@ impl Metrics {
         };
         metrics.registry.register(Box::new(metrics.streams.clone()))?;
         metrics.registry.register(Box::new(metrics.refused_streams.clone()))?;
+        metrics.registry.register(Box::new(metrics.callers.clone()))?;
         metrics.registry.register(Box::new(metrics.pushed.clone()))?;
         metrics.registry.register(Box::new(metrics.certificates.clone()))?;
         metrics.registry.register(Box::new(metrics.index_seconds.clone()))?;

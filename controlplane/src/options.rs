@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::auth::Account;
 use crate::registry::cluster::Pace;
 use crate::verb::Verb;
 
@@ -35,15 +36,29 @@ pub struct Options {
     /// Unix socket of the admin server.
     #[arg(long, env = "HEDDLE_CONTROLLER_ADMIN_SOCKET")]
     pub admin_socket: Option<PathBuf>,
-    /// Directory of the root's key and certificate; made if they are not there.
+    /// Directory of the root's key and certificate; made if they are not there. Needed with --registry directory; in a
+    /// cluster the Secrets cacerts or heddle-ca are used instead.
     #[arg(long, env = "HEDDLE_CONTROLLER_CA_DIR")]
-    pub ca_dir: PathBuf,
-    /// File to write the trust bundle to.
+    pub ca_dir: Option<PathBuf>,
+    /// File to write the trust bundle to, with --ca-dir.
     #[arg(long, env = "HEDDLE_CONTROLLER_ROOT_OUT")]
     pub root_out: Option<PathBuf>,
-    /// Join tokens: {"<sha256 hex of a token>": "<node>"}. Needed with --registry directory.
+    /// Join tokens: {"<sha256 hex of a token>": "<node>"}. Needed with --registry directory; in a cluster agents are known
+    /// by tokens of their service account instead.
     #[arg(long, env = "HEDDLE_CONTROLLER_TOKENS")]
     pub tokens: Option<PathBuf>,
+    /// Audience that agents' tokens are for, in a cluster; may be repeated.
+    #[arg(long = "token-audience", env = "HEDDLE_CONTROLLER_TOKEN_AUDIENCE", value_delimiter = ',', value_parser = filled,
+        default_value = "heddle-ca")]
+    pub token_audiences: Vec<String>,
+    /// NAMESPACE/NAME of a service account whose pods are agents, in a cluster; may be repeated.
+    #[arg(
+        long = "trusted-account",
+        env = "HEDDLE_CONTROLLER_TRUSTED_ACCOUNT",
+        value_delimiter = ',',
+        default_value = "heddle-system/heddle-agent"
+    )]
+    pub trusted_accounts: Vec<Account>,
     /// Trust domain of all identities.
     #[arg(long, env = "HEDDLE_CONTROLLER_TRUST_DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
@@ -92,20 +107,29 @@ impl Options {
             return Call::Verb(Verb::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()));
         }
         let options = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        if let Some(flag) = options.missing() {
-            let message = format!("--registry directory needs {flag}");
+        if let Some(message) = options.missing() {
             Self::command().error(ErrorKind::MissingRequiredArgument, message).exit();
         }
         Call::Run(Box::new(options))
     }
 
-    /// A flag without which the registry cannot be read.
-    fn missing(&self) -> Option<&'static str> {
-        match self.registry {
-            Registry::Directory if self.directory.is_none() => Some("--directory"),
-            Registry::Directory if self.tokens.is_none() => Some("--tokens"),
-            _ => None,
+    /// What lacks, and of what.
+    fn missing(&self) -> Option<String> {
+        let directory = self.registry == Registry::Directory;
+        let needed = [
+            ("--directory", self.directory.is_none()),
+            ("--tokens", self.tokens.is_none()),
+            ("--ca-dir", self.ca_dir.is_none()),
+        ];
+        let lacks = needed.iter().find(|(_, lacks)| directory && *lacks);
+        if let Some((flag, _)) = lacks {
+            return Some(format!("--registry directory needs {flag}"));
         }
+        let alone = self.root_out.is_some() && self.ca_dir.is_none();
+        alone.then(|| {
+            "--root-out needs --ca-dir: in a cluster the roots are in the ConfigMaps istio-ca-root-cert"
+                .to_owned()
+        })
     }
 }
 
@@ -129,6 +153,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     let count: u64 = digits.parse().map_err(|error| format!("{error}"))?;
     let seconds = count.checked_mul(scale).filter(|seconds| (1..=10 * 365 * 86400).contains(seconds));
     seconds.map(Duration::from_secs).ok_or_else(|| "write a time from 1s to ten years".to_owned())
+}
+
+fn filled(text: &str) -> Result<String, String> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        Err("write an audience, as in heddle-ca".to_owned())
+    } else {
+        Ok(trimmed.to_owned())
+    }
 }
 
 fn cidr(text: &str) -> Result<String, String> {

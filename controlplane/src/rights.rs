@@ -4,7 +4,9 @@
 use heddle_api::kind::KindInfo;
 use serde_json::{Value, json};
 
+use crate::ca::secret::{self, Place};
 use crate::registry::cluster::watched::{self, Watched};
+use crate::roots;
 
 /// Name of the controller's account and of its roles.
 pub const ACCOUNT: &str = "heddle-controller";
@@ -31,6 +33,7 @@ pub struct Right {
 /// Everything.
 pub fn rights() -> Vec<Right> {
     let mut all: Vec<Right> = watched::all().iter().map(read).collect();
+    all.extend(identity());
     for watched in watched::all().iter().filter(|watched| has_status(watched.kind)) {
         let of = |resource: String, verbs, why| Right {
             group: watched.kind.group,
@@ -50,6 +53,56 @@ pub fn rights() -> Vec<Right> {
     all
 }
 
+/// What it takes to know agents, to sign, and to say whom to trust.
+fn identity() -> Vec<Right> {
+    let of = |(group, resource): (&'static str, &str), verbs, name, why| Right {
+        group,
+        resource: resource.to_owned(),
+        verbs,
+        namespace: None,
+        name,
+        why,
+    };
+    let mut all = vec![
+        of(
+            ("authentication.k8s.io", "tokenreviews"),
+            &["create"],
+            None,
+            "to have agents' tokens verified; it reveals nothing about anybody who did not bring one",
+        ),
+        of(
+            ("", "configmaps"),
+            &["list", "watch", "patch"],
+            Some(roots::NAME),
+            "the root certificate in every namespace",
+        ),
+        of(
+            ("", "configmaps"),
+            &["create"],
+            None,
+            "the root certificate in a new namespace; RBAC cannot limit what is created by its name",
+        ),
+    ];
+    for Place { namespace, name } in secret::PLACES {
+        let why = "the certificate authority's key, plugged in or made by the controller";
+        all.push(Right { namespace: here(namespace), ..of(("", "secrets"), &["get"], Some(name), why) });
+    }
+    let why = "to make the certificate authority where there is none; RBAC cannot limit what is created by its name";
+    all.push(Right { namespace: Some(NAMESPACE), ..of(("", "secrets"), &["create"], None, why) });
+    all
+}
+
+/// Other namespaces than our own may not exist, and then no Role can be put there: what is needed of them is granted by name
+/// at the scope of the cluster.
+fn here(namespace: &'static str) -> Option<&'static str> {
+    Some(namespace).filter(|namespace| *namespace == NAMESPACE)
+}
+
+/// What the API server said of a right that lacks, and what to do about it.
+pub fn lacking(message: &str) -> String {
+    format!("{message}; grant it with `kubectl apply -k manifests` or `heddle install --apply`")
+}
+
 fn read(watched: &Watched) -> Right {
     let why = match watched.kind.kind {
         "Secret" => "certificates that DestinationRules name; tokens and Helm's releases are not asked for",
@@ -61,7 +114,7 @@ fn read(watched: &Watched) -> Right {
         group: watched.kind.group,
         resource: watched.kind.plural.to_owned(),
         verbs: &["list", "watch"],
-        namespace: watched.namespace,
+        namespace: watched.namespace.and_then(here),
         name: watched.name,
         why,
     }
@@ -113,13 +166,45 @@ fn role(place: Option<&str>, all: &[Right]) -> [Value; 2] {
 mod tests {
     use super::*;
 
+    /// Everything that is more than reading, by heart: a change of this list is a change of what a stolen controller can do.
+    const WRITES: [&str; 4] = [
+        "create  configmaps",
+        "create  secrets in heddle-system",
+        "create authentication.k8s.io tokenreviews",
+        "patch  configmaps istio-ca-root-cert",
+    ];
+
     #[test]
-    fn nothing_is_asked_of_everything_and_secrets_are_only_read() {
+    fn nothing_is_asked_of_everything_and_what_is_written_is_listed_here() {
+        let mut writes = Vec::new();
         for right in rights() {
             assert!(!right.verbs.contains(&"*") && right.resource != "*" && right.group != "*", "{right:?}");
-            let writes = right.verbs.iter().any(|verb| !["get", "list", "watch"].contains(verb));
-            assert!(!writes || right.resource.ends_with("/status"), "{right:?}");
+            for verb in right.verbs.iter().filter(|verb| !["get", "list", "watch"].contains(verb)) {
+                if right.resource.ends_with("/status") {
+                    assert_eq!(*verb, "patch", "{right:?}");
+                    continue;
+                }
+                let name = right.name.map(|name| format!(" {name}")).unwrap_or_default();
+                let place = right.namespace.map(|namespace| format!(" in {namespace}")).unwrap_or_default();
+                writes.push(format!("{verb} {} {}{name}{place}", right.group, right.resource));
+            }
         }
-        assert_eq!(roles().len(), 6, "the cluster, heddle-system and istio-system");
+        writes.sort();
+        assert_eq!(writes, WRITES);
+    }
+
+    #[test]
+    fn roles_are_put_into_no_namespace_that_may_not_exist() {
+        let places: Vec<Value> = roles().iter().map(|role| role["metadata"]["namespace"].clone()).collect();
+        assert_eq!(places, [Value::Null, Value::Null, NAMESPACE.into(), NAMESPACE.into()]);
+    }
+
+    #[test]
+    fn a_key_is_read_by_its_name_only() {
+        let gets =
+            rights().into_iter().filter(|right| right.resource == "secrets" && right.verbs.contains(&"get"));
+        let names: Vec<_> = gets.map(|right| (right.namespace, right.name)).collect();
+        let home = Some(NAMESPACE);
+        assert_eq!(names, [(home, Some("cacerts")), (None, Some("cacerts")), (home, Some("heddle-ca"))]);
     }
 }

@@ -15,9 +15,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Tokens;
+use crate::auth::Callers;
 use crate::metrics::Metrics;
 use crate::published::Latest;
+use crate::readiness::Readiness;
 use crate::registry::Registry;
 use crate::xds::agents::Agents;
 use http::Reply;
@@ -34,9 +35,11 @@ pub struct Admin {
     /// How far agents are.
     pub agents: watch::Receiver<Arc<Agents>>,
     /// Nodes that are expected where no Node object says so.
-    pub tokens: Arc<Tokens>,
+    pub callers: Arc<Callers>,
     /// Looks at the source.
     pub registry: Registry,
+    /// What else keeps it from being ready.
+    pub readiness: Readiness,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -123,20 +126,28 @@ impl Admin {
     fn status(&self, looked: bool) -> StatusReport {
         let published = self.published.borrow().clone();
         let agents = self.agents.borrow().clone();
-        report::status(published.as_deref(), &agents, &self.tokens.nodes(), looked)
+        report::status(published.as_deref(), &agents, &self.callers.nodes(), looked)
     }
 
     fn public(&self, path: &str) -> Reply {
         match path {
             "/metrics" => Reply::text(self.metrics.text()),
             "/healthz" => Reply::text("ok\n".to_owned()),
-            "/readyz" if self.published.borrow().is_some() => Reply::text("ready\n".to_owned()),
-            "/readyz" => {
-                let waiting: String =
-                    self.registry.waiting().iter().map(|what| format!("{what}\n")).collect();
-                Reply::unavailable(&format!("objects are not read yet\n{waiting}"))
-            }
+            "/readyz" => self.ready(),
             _ => Reply::not_found(),
+        }
+    }
+
+    /// Every note is shown, also where it does not keep anybody waiting.
+    fn ready(&self) -> Reply {
+        let read = self.published.borrow().is_some();
+        let (clear, notes) = self.readiness.report();
+        let waiting = if read { Vec::new() } else { self.registry.waiting() };
+        let lines: String = waiting.iter().chain(&notes).map(|what| format!("{what}\n")).collect();
+        match (read, clear) {
+            (true, true) => Reply::text(format!("ready\n{lines}")),
+            (true, false) => Reply::unavailable(&format!("not ready\n{lines}")),
+            (false, _) => Reply::unavailable(&format!("objects are not read yet\n{lines}")),
         }
     }
 }

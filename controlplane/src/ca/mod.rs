@@ -2,9 +2,15 @@
 
 pub mod csr;
 pub mod issue;
+pub mod keeper;
+pub mod material;
+pub mod pem;
 pub mod root;
+pub mod secret;
 pub mod service;
 pub mod serving;
+pub mod signer;
+pub mod trust;
 
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,14 @@ use heddle_proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateRes
 use prost_types::value::Kind;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::csr::ProvenKey;
 use super::issue::{self, Subject};
 
-use super::root::Root;
-use crate::auth::Tokens;
+use super::pem;
+use super::trust::LatestTrust;
+use crate::auth::{Caller, Callers, Presented};
 use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::published::Latest;
@@ -24,11 +25,11 @@ use crate::xds::agents::AgentEvent;
 #[derive(Clone, Debug)]
 pub struct Authority {
     /// Who may call.
-    pub tokens: Arc<Tokens>,
+    pub callers: Arc<Callers>,
     /// Which pods there are.
     pub published: Latest,
     /// Signs.
-    pub root: Arc<Root>,
+    pub trust: LatestTrust,
     /// First part of identities.
     pub trust_domain: Arc<str>,
     /// Lifetime where none is asked for.
@@ -49,9 +50,13 @@ impl IstioCertificateService for Authority {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let caller =
-            self.tokens.authenticate(request.metadata()).inspect_err(|_| self.count("unauthenticated"))?;
-        let response = self.create(&caller.node, &request.into_inner())?;
+        let presented = Presented::of(&request);
+        let authenticated = self.callers.authenticate(&presented).await;
+        let caller = authenticated.inspect_err(|status| match status.code() {
+            Code::Unavailable => self.count("unavailable"),
+            _ => self.count("unauthenticated"),
+        })?;
+        let response = self.create(&caller, &request.into_inner())?;
         // A full queue costs a count, not a certificate.
         let _ = self.events.try_send(AgentEvent::Certificate { node: caller.node });
         Ok(Response::new(response))
@@ -61,9 +66,10 @@ impl IstioCertificateService for Authority {
 impl Authority {
     fn create(
         &self,
-        node: &Arc<str>,
+        caller: &Caller,
         request: &IstioCertificateRequest,
     ) -> Result<IstioCertificateResponse, Status> {
+        let node = &caller.node;
         if !self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(node, Instant::now()) {
             self.count("rate_limited");
             return Err(Status::resource_exhausted("too many certificates for this node; try again later"));
@@ -75,6 +81,10 @@ impl Authority {
         let published = self.published.borrow().clone().ok_or_else(|| {
             self.count("not_ready");
             Status::unavailable("pods are not known yet")
+        })?;
+        let trust = self.trust.borrow().clone().ok_or_else(|| {
+            self.count("not_ready");
+            Status::unavailable("there is no certificate authority yet")
         })?;
         let judged = issue::judge(&published.output, &self.trust_domain, node, &subject);
         let (identity, uid) = judged.map_err(|refusal| {
@@ -88,16 +98,20 @@ impl Authority {
             Status::invalid_argument(error.to_string())
         })?;
         let ttl = lifetime(request.validity_duration, self.ttl, self.max_ttl);
-        let issued = self.root.sign(&key, &identity, ttl, OffsetDateTime::now_utc()).map_err(|error| {
+        let issued = trust.signer.sign(&key, &identity, ttl, OffsetDateTime::now_utc()).map_err(|error| {
             self.count("failed");
             tracing::error!(%error, "cannot sign");
             Status::internal("the certificate could not be signed")
         })?;
         self.count("issued");
         tracing::info!(
-            serial = issued.serial, %node, pod = %uid, %identity, seconds = ttl.as_secs(), "certificate issued"
+            serial = issued.serial, %node, requester = caller.pod(), pod = %uid, %identity, until = %issued.not_after,
+            "certificate issued"
         );
-        Ok(IstioCertificateResponse { cert_chain: vec![issued.pem, self.root.pem().to_owned()] })
+        // As Istio has it: the leaf, what is between, and all roots in one.
+        let between = trust.signer.chain().iter().map(pem::of);
+        let cert_chain = std::iter::once(issued.pem).chain(between).chain([trust.bundle()]);
+        Ok(IstioCertificateResponse { cert_chain: cert_chain.collect() })
     }
 
     fn count(&self, result: &str) {

@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::csr::{CsrError, ProvenKey};
 use super::issue::{Refusal, Subject, judge};
-use super::root::{Root, RootError};
+use super::root::{self, RootError};
 use crate::index::input::{Change, Input, InputKind, Key, Labels, PodInput};
 use crate::index::{Index, Output, Settings};
 
@@ -82,7 +82,7 @@ fn a_request_is_taken_for_its_proven_key_only() {
 #[test]
 fn a_certificate_holds_the_identity_that_we_say_and_nothing_that_the_request_says() {
     let folder = tempfile::TempDir::new().unwrap();
-    let root = Root::open(folder.path(), "cluster.local").unwrap();
+    let signer = root::open(folder.path(), "cluster.local").unwrap();
     let key = p256();
     let mut params = CertificateParams::new(["evil.example".to_owned()]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, "evil");
@@ -90,7 +90,7 @@ fn a_certificate_holds_the_identity_that_we_say_and_nothing_that_the_request_say
     let identity = Identity::new("cluster.local", "ns", "sa").unwrap();
     let now = OffsetDateTime::now_utc();
     for (seconds, back) in [(3600, 300), (60, 60)] {
-        let issued = root.sign(&proven, &identity, Duration::from_secs(seconds), now).unwrap();
+        let issued = signer.sign(&proven, &identity, Duration::from_secs(seconds), now).unwrap();
         let (_, leaf) = X509Certificate::from_der(&issued.der).unwrap();
         let names = leaf.subject_alternative_name().unwrap().unwrap().value.general_names.clone();
         assert_eq!(format!("{names:?}"), "[URI(\"spiffe://cluster.local/ns/ns/sa/sa\")]");
@@ -101,7 +101,7 @@ fn a_certificate_holds_the_identity_that_we_say_and_nothing_that_the_request_say
         let validity = leaf.validity();
         assert_eq!(validity.not_after.timestamp() - now.unix_timestamp(), i64::try_from(seconds).unwrap());
         assert_eq!(now.unix_timestamp() - validity.not_before.timestamp(), back);
-        let (_, pem) = x509_parser::pem::parse_x509_pem(root.pem().as_bytes()).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(signer.roots()[0].as_bytes()).unwrap();
         let authority = pem.parse_x509().unwrap();
         assert_eq!(leaf.issuer().as_raw(), authority.subject().as_raw());
         assert_eq!(leaf.public_key().subject_public_key.data.as_ref(), rcgen::PublicKeyData::der_bytes(&key));
@@ -112,11 +112,11 @@ fn a_certificate_holds_the_identity_that_we_say_and_nothing_that_the_request_say
 fn the_root_is_private_and_outlives_the_controller() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("ca");
-    let first = Root::open(&path, "cluster.local").unwrap().pem().to_owned();
+    let first = root::open(&path, "cluster.local").unwrap().roots().concat();
     let mode = |name: &str| path.join(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("root-key.pem"), mode("root-cert.pem")), (0o700, 0o600, 0o600));
-    let again = Root::open(&path, "cluster.local").unwrap();
-    assert_eq!(again.pem(), first);
+    let again = root::open(&path, "cluster.local").unwrap();
+    assert_eq!(again.roots().concat(), first);
     // What it signs now is still signed with the key of the root.
     let identity = Identity::new("cluster.local", "ns", "sa").unwrap();
     let issued = again.sign(&p256(), &identity, Duration::from_secs(60), OffsetDateTime::now_utc()).unwrap();
@@ -130,7 +130,7 @@ fn the_root_is_private_and_outlives_the_controller() {
     assert!(verified.is_ok());
     // Half a root is never replaced silently: every certificate out there would be worth nothing.
     std::fs::remove_file(path.join("root-key.pem")).unwrap();
-    assert!(matches!(Root::open(&path, "cluster.local"), Err(RootError::Half(_))));
+    assert!(matches!(root::open(&path, "cluster.local"), Err(RootError::Half(_))));
 }
 
 fn output(change: impl FnOnce(&mut PodInput)) -> Output {

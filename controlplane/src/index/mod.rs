@@ -133,6 +133,19 @@ impl Index {
         }
     }
 
+    /// PEM of every root that is trusted from now on.
+    pub fn trust(&mut self, roots: &[String]) {
+        if self.settings.trust_bundle != roots {
+            self.settings.trust_bundle = roots.to_vec();
+            self.compute_mesh();
+        }
+    }
+
+    /// Whether anybody is trusted.
+    pub fn has_roots(&self) -> bool {
+        !self.settings.trust_bundle.is_empty()
+    }
+
     /// What agents get.
     pub fn output(&self) -> &Output {
         &self.output

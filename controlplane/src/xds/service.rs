@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::agents::{AgentEvent, Progress};
 use super::kind::ResourceKind;
 use super::stream::StreamState;
-use crate::auth::{Caller, Tokens};
+use crate::auth::{Caller, Callers, Presented};
 use crate::metrics::Metrics;
 use crate::published::Latest;
 
@@ -31,7 +31,7 @@ const MOST_STREAMS: i64 = 10_000;
 #[derive(Clone, Debug)]
 pub struct Discovery {
     /// Who may call.
-    pub tokens: Arc<Tokens>,
+    pub callers: Arc<Callers>,
     /// What they get.
     pub published: Latest,
     /// Where their progress goes.
@@ -54,9 +54,9 @@ impl AggregatedDiscoveryService for Discovery {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Responses>, Status> {
-        let caller = self.tokens.authenticate(request.metadata()).inspect_err(|_| {
-            self.metrics.refused_streams.inc();
-        })?;
+        let presented = Presented::of(&request);
+        let authenticated = self.callers.authenticate(&presented).await;
+        let caller = authenticated.inspect_err(|_| self.metrics.refused_streams.inc())?;
         if self.metrics.streams.get() >= MOST_STREAMS {
             return Err(Status::resource_exhausted("too many streams"));
         }
@@ -122,9 +122,7 @@ impl Session {
                 }
                 () = until(retry) => {}
                 _ = recheck.tick() => {
-                    if !self.service.tokens.still_good(&self.caller) {
-                        return Err(Status::unauthenticated("the join token was revoked"));
-                    }
+                    self.service.callers.still_good(&self.caller)?;
                 }
             }
             self.answer(&mut published).await?;

@@ -31,6 +31,7 @@ pub fn pace() -> Pace {
         answer: Duration::from_secs(10),
         watch: 20,
         discovery: Duration::from_millis(300),
+        overlap: Duration::from_millis(500),
     }
 }
 
@@ -170,9 +171,11 @@ fn options(folder: &TempDir) -> Options {
         listen: "127.0.0.1:0".parse().unwrap(),
         metrics_address: "127.0.0.1:0".parse().unwrap(),
         admin_socket: Some(path("admin.sock")),
-        ca_dir: path("ca"),
+        ca_dir: Some(path("ca")),
         root_out: None,
         tokens: None,
+        token_audiences: vec!["heddle-ca".into()],
+        trusted_accounts: vec!["heddle-system/heddle-agent".parse().unwrap()],
         trust_domain: "cluster.local".into(),
         cluster_domain: "cluster.local".into(),
         cert_ttl: Duration::from_secs(3600),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "tests")]
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,9 +64,11 @@ impl World {
             listen: "127.0.0.1:0".parse().unwrap(),
             metrics_address: "127.0.0.1:0".parse().unwrap(),
             admin_socket: Some(self.path("admin.sock")),
-            ca_dir: self.path("ca"),
+            ca_dir: Some(self.path("ca")),
             root_out: Some(self.path("root.pem")),
             tokens: Some(self.path("tokens.json")),
+            token_audiences: vec![],
+            trusted_accounts: vec![],
             trust_domain: "cluster.local".into(),
             cluster_domain: "cluster.local".into(),
             cert_ttl: Duration::from_secs(3600),
@@ -143,19 +146,7 @@ impl World {
 
     pub fn channel(&self) -> Channel {
         let address = self.controller.as_ref().unwrap().listen;
-        let root = std::fs::read_to_string(self.path("root.pem")).unwrap();
-        let connector = tower::service_fn(move |_| {
-            let root = root.clone();
-            async move {
-                let tcp = TcpStream::connect(address).await?;
-                let tls = tokio_rustls::TlsConnector::from(tls::client());
-                let name = "heddle-controller".try_into().unwrap();
-                let stream = tls.connect(name, tcp).await?;
-                tls::check(stream.get_ref().1.peer_certificates().unwrap(), &root);
-                std::io::Result::Ok(TokioIo::new(stream))
-            }
-        });
-        Endpoint::from_static("http://controller").connect_with_connector_lazy(connector)
+        channel(address, std::fs::read_to_string(self.path("root.pem")).unwrap())
     }
 
     /// An agent that subscribes to everything, as holding what `held` says.
@@ -168,11 +159,38 @@ impl World {
         token: &str,
         request: IstioCertificateRequest,
     ) -> Result<IstioCertificateResponse, Status> {
-        let mut request = Request::new(request);
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        let mut client = IstioCertificateServiceClient::new(self.channel());
-        Ok(client.create_certificate(request).await?.into_inner())
+        certificate(self.channel(), token, request).await
     }
+}
+
+/// A channel to a controller whose certificate one of these roots vouches for.
+pub fn channel(address: SocketAddr, root: String) -> Channel {
+    let connector = tower::service_fn(move |_| {
+        let root = root.clone();
+        async move {
+            let tcp = TcpStream::connect(address).await?;
+            let tls = tokio_rustls::TlsConnector::from(tls::client());
+            let name = "heddle-controller".try_into().unwrap();
+            let stream = tls.connect(name, tcp).await?;
+            tls::check(stream.get_ref().1.peer_certificates().unwrap(), &root);
+            std::io::Result::Ok(TokioIo::new(stream))
+        }
+    });
+    Endpoint::from_static("http://controller").connect_with_connector_lazy(connector)
+}
+
+/// Asks for a certificate; an empty token is none.
+pub async fn certificate(
+    channel: Channel,
+    token: &str,
+    request: IstioCertificateRequest,
+) -> Result<IstioCertificateResponse, Status> {
+    let mut request = Request::new(request);
+    if !token.is_empty() {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    let mut client = IstioCertificateServiceClient::new(channel);
+    Ok(client.create_certificate(request).await?.into_inner())
 }
 
 /// What an agent holds: by type URL, name to version.
@@ -185,7 +203,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    async fn open(channel: Channel, node: &str, token: &str, held: &Held) -> Result<Self, Status> {
+    pub async fn open(channel: Channel, node: &str, token: &str, held: &Held) -> Result<Self, Status> {
         let (requests, outgoing) = mpsc::channel(16);
         for url in urls() {
             let versions = held.get(url).cloned().unwrap_or_default();

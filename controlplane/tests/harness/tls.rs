@@ -25,18 +25,27 @@ pub(super) fn client() -> Arc<ClientConfig> {
 
 /// Exactly one URI, the controller's, in a certificate that the published root signed.
 pub(super) fn check(chain: &[CertificateDer<'_>], root_pem: &str) {
-    verify(&chain[0], root_pem);
+    let between: Vec<CertificateDer<'_>> = chain[1..].to_vec();
+    verify_chain(&chain[0], &between, root_pem);
     assert_eq!(sans(&chain[0]), ["spiffe://cluster.local/ns/heddle-system/sa/heddle-controller"]);
 }
 
-/// The chain, as every TLS library looks at it.
+/// A leaf that a root signed itself.
 pub fn verify(der: &[u8], root_pem: &str) {
+    verify_chain(der, &[], root_pem);
+}
+
+/// The chain, as every TLS library looks at it.
+pub fn verify_chain(der: &[u8], between: &[CertificateDer<'_>], root_pem: &str) {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap()).unwrap();
+    for root in CertificateDer::pem_slice_iter(root_pem.as_bytes()) {
+        roots.add(root.unwrap()).unwrap();
+    }
     let der = CertificateDer::from(der);
     let leaf = ParsedCertificate::try_from(&der).unwrap();
     let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
-    verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], UnixTime::now(), algorithms.all).unwrap();
+    let now = UnixTime::now();
+    verify_server_cert_signed_by_trust_anchor(&leaf, &roots, between, now, algorithms.all).unwrap();
 }
 
 /// Every subject alternative name.

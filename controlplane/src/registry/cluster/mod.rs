@@ -42,7 +42,7 @@ type Named = source::Names;
 
 /// What a source has to say.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     /// A whole list.
     Listed { source: usize, puts: Vec<(ObjectId, Object)>, gone: Vec<ObjectId>, version: u64 },
     /// An object that is new or changed.
@@ -78,6 +78,7 @@ struct Progress {
 pub struct Cluster {
     waiting: Arc<Mutex<Vec<String>>>,
     catalogue: watch::Receiver<catalogue::Catalogue>,
+    pace: Pace,
 }
 
 /// Where an object is served.
@@ -134,7 +135,7 @@ impl Cluster {
             waiting: waiting.clone(),
         };
         tokio::spawn(owner.run(heard, batches, stop));
-        Self { waiting, catalogue }
+        Self { waiting, catalogue, pace }
     }
 
     /// Where an object is served, if its kind is.
@@ -149,6 +150,25 @@ impl Cluster {
         };
         let place = if kind.namespaced { format!("namespaces/{}/", id.namespace) } else { String::new() };
         Some(Served { path: format!("{root}/{place}{}", kind.plural), api_version, kind: kind.kind })
+    }
+
+    /// Lists and watches something for somebody else, with news of their own.
+    pub(crate) fn follow(
+        &self,
+        client: &Client,
+        (number, watched): (usize, Watched),
+        news: mpsc::Sender<News>,
+    ) {
+        let source = Source {
+            client: client.clone(),
+            number,
+            watched,
+            catalogue: self.catalogue.clone(),
+            named: watch::channel(Named::default()).1,
+            news,
+            pace: self.pace,
+        };
+        tokio::spawn(source.run());
     }
 
     /// What is not read, and why. Empty: everything is.

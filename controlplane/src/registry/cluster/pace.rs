@@ -19,6 +19,8 @@ pub struct Pace {
     pub watch: u32,
     /// Between two looks at which kinds there are.
     pub discovery: Duration,
+    /// For which a new root is trusted before it signs: a kubelet renews mounted ConfigMaps within two minutes.
+    pub overlap: Duration,
 }
 
 impl Default for Pace {
@@ -30,6 +32,7 @@ impl Default for Pace {
             answer: Duration::from_secs(30),
             watch: 290,
             discovery: Duration::from_secs(5),
+            overlap: Duration::from_secs(180),
         }
     }
 }

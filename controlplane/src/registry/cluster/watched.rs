@@ -18,9 +18,9 @@ pub struct Watched {
     pub needed: bool,
 }
 
-/// Tokens of service accounts and releases of Helm are most of a cluster's Secrets, and no rule can name them.
-const NO_CERTIFICATES: &str =
-    "type!=kubernetes.io/service-account-token,type!=helm.sh/release.v1,type!=bootstrap.kubernetes.io/token";
+/// Tokens of service accounts and releases of Helm are most of a cluster's Secrets, and no rule can name them, nor our own
+/// authority.
+const NO_CERTIFICATES: &str = "type!=kubernetes.io/service-account-token,type!=helm.sh/release.v1,type!=bootstrap.kubernetes.io/token,type!=heddle.dev/ca";
 
 /// Kinds of Kubernetes itself; its API server always has them, but for ServiceCIDR, which is new.
 const KUBERNETES: [(&str, &str); 7] = [
@@ -50,6 +50,15 @@ pub fn all() -> Vec<Watched> {
     // A kind without effect keeps nobody waiting.
     let mesh = mesh.map(|kind| Watched { needed: kind.served || kind.security, ..whole(kind) });
     own.chain(config).chain(secrets).chain(mesh).collect()
+}
+
+/// What the writer of root certificates watches besides: namespaces, and in all of them the ConfigMaps of one name.
+pub fn roots() -> Vec<Watched> {
+    let of = |name, only| {
+        let kind = kind::find("v1", name)?;
+        Some(Watched { kind, namespace: None, name: only, fields: None, needed: false })
+    };
+    [of("Namespace", None), of("ConfigMap", Some(crate::roots::NAME))].into_iter().flatten().collect()
 }
 
 /// Istio's kinds all: they say what the mesh is to do, and their status whether it does. Of the Gateway API those that are

@@ -1,4 +1,4 @@
-//! Who calls: join tokens to nodes. A TokenReview takes the place of [`Tokens::node_of`] in a cluster.
+//! The sandbox's join tokens: a file of their digests and nodes.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -6,18 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
-/// A caller whose token was good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The node that the token is bound to.
-    pub node: Arc<str>,
-    /// Digest of the token, to ask again later.
-    token: [u8; 32],
-}
+use super::{Caller, Digest, Presented, Standing, hash};
 
 /// The tokens file, read again whenever it changes: `{"<sha256 hex of the token>": "<node>"}`.
 #[derive(Debug)]
@@ -27,7 +18,7 @@ pub struct Tokens {
 }
 
 /// SHA-256 of a token, and its node.
-type Entry = ([u8; 32], Arc<str>);
+type Entry = (Digest, Arc<str>);
 
 #[derive(Debug, Default)]
 struct Read {
@@ -41,24 +32,18 @@ impl Tokens {
         Self { path, read: Mutex::default() }
     }
 
-    /// Authenticates a call by its `authorization: Bearer <token>`.
-    ///
     /// # Errors
     /// Unauthenticated, without saying why.
-    pub fn authenticate(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+    pub(super) fn authenticate(&self, presented: &Presented) -> Result<Caller, Status> {
         let refused = || Status::unauthenticated("a join token of this mesh is needed");
-        let header =
-            metadata.get("authorization").and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
-        let token = header.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty());
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, token.ok_or_else(refused)?.as_bytes()).as_ref());
+        let hash = hash(presented.token().ok_or_else(refused)?);
         let node = self.node_of(&hash).ok_or_else(refused)?;
-        Ok(Caller { node, token: hash })
+        Ok(Caller { node, standing: Standing::Entry(hash) })
     }
 
-    /// Whether the caller's token is still good for the same node.
-    pub fn still_good(&self, caller: &Caller) -> bool {
-        self.node_of(&caller.token).as_ref() == Some(&caller.node)
+    /// Whether a token is still good for the same node.
+    pub(super) fn is_good(&self, hash: &Digest, node: &Arc<str>) -> bool {
+        self.node_of(hash).as_ref() == Some(node)
     }
 
     /// Nodes that have a token.
@@ -67,7 +52,7 @@ impl Tokens {
     }
 
     /// Looks at every entry and compares in constant time.
-    fn node_of(&self, hash: &[u8; 32]) -> Option<Arc<str>> {
+    fn node_of(&self, hash: &Digest) -> Option<Arc<str>> {
         self.with(|entries| {
             let mut found = None;
             for (held, node) in entries {
@@ -102,7 +87,7 @@ fn parse(text: &str) -> serde_json::Result<Vec<Entry>> {
     Ok(entries.iter().filter_map(|(hex, node)| Some((unhex(hex)?, node.as_str().into()))).collect())
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+fn unhex(text: &str) -> Option<Digest> {
     let digits = text.as_bytes();
     if digits.len() != 64 {
         return None;

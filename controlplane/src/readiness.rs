@@ -1,0 +1,67 @@
+//! What keeps the controller from being ready besides objects that are not read, and what people should know though it is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One note by key; whoever has a key writes and clears it.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Note>>>);
+
+#[derive(Debug)]
+struct Note {
+    blocks: bool,
+    text: String,
+}
+
+impl Readiness {
+    /// Not ready, for this reason.
+    pub fn block(&self, key: &'static str, text: &str) {
+        self.set(key, true, text);
+    }
+
+    /// Ready, but somebody should know.
+    pub fn note(&self, key: &'static str, text: &str) {
+        self.set(key, false, text);
+    }
+
+    /// Nothing to say any more.
+    pub fn clear(&self, key: &'static str) {
+        self.notes().remove(key);
+    }
+
+    /// Whether nothing blocks, and every note.
+    pub fn report(&self) -> (bool, Vec<String>) {
+        let notes = self.notes();
+        let lines = notes.iter().map(|(key, note)| format!("{key}: {}", note.text));
+        (notes.values().all(|note| !note.blocks), lines.collect())
+    }
+
+    /// What is new is logged; what stays as it is, is not.
+    fn set(&self, key: &'static str, blocks: bool, text: &str) {
+        let mut notes = self.notes();
+        if notes.get(key).is_none_or(|note| note.text != text) {
+            tracing::warn!(what = key, blocks, text, "needs attention");
+        }
+        notes.insert(key, Note { blocks, text: text.to_owned() });
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Note>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_does_not_block_and_what_blocks_is_cleared_by_its_key() {
+        let readiness = Readiness::default();
+        assert!(readiness.report().0);
+        readiness.note("ca", "gone");
+        readiness.block("tokens", "forbidden");
+        assert_eq!(readiness.report(), (false, vec!["ca: gone".to_owned(), "tokens: forbidden".to_owned()]));
+        readiness.clear("tokens");
+        assert_eq!(readiness.report(), (true, vec!["ca: gone".to_owned()]));
+    }
+}
