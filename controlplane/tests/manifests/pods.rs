@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::files::{self, Document};
 
 /// Container, capability.
-const CAPABILITIES: [(&str, &str); 9] = [
+const CAPABILITIES: [(&str, &str); 8] = [
     ("agent", "DAC_OVERRIDE"),
     ("agent", "NET_ADMIN"),
     ("agent", "SYS_ADMIN"),
