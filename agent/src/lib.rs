@@ -22,6 +22,7 @@ pub mod node;
 pub mod options;
 pub mod pod;
 pub mod process;
+pub mod remove;
 pub mod run;
 pub mod telemetry;
 pub mod tls;

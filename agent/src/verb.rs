@@ -7,11 +7,17 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use heddle_proto::admin;
 
+use crate::remove::Remove;
+
 /// A subcommand.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Ask the agent that runs on this node, and print its answer.
     Admin(Admin),
+    /// Take everything of an agent off this node: programs, maps, mounts, files. Pods that run talk directly again.
+    ///
+    /// No agent may be running. `heddle uninstall` calls it on each node, behind `heddle-cni remove`.
+    Remove(Remove),
 }
 
 /// A question to the admin socket.
@@ -51,6 +57,7 @@ impl Verb {
     pub fn run(&self) -> ExitCode {
         let done = match self {
             Self::Admin(admin) => admin.run(),
+            Self::Remove(remove) => run_remove(remove),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -60,6 +67,15 @@ impl Verb {
             }
         }
     }
+}
+
+fn run_remove(remove: &Remove) -> Result<(), Box<dyn std::error::Error>> {
+    let said = remove.run()?;
+    match said.as_slice() {
+        [] => println!("there was nothing to remove"),
+        said => said.iter().for_each(|line| println!("{line}")),
+    }
+    Ok(())
 }
 
 impl Admin {

@@ -3,6 +3,8 @@
 
 #[path = "datapath/lab.rs"]
 mod lab;
+#[path = "datapath/removal.rs"]
+mod removal;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};

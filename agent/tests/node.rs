@@ -147,6 +147,27 @@ fn a_kubelet_with_a_cgroup_of_its_own_keeps_it_and_one_without_is_given_one() {
     assert_eq!(prober.look(), Ok(given), "and stays");
 }
 
+#[test]
+fn a_kubelet_that_was_moved_goes_back_and_no_folder_of_ours_stays() {
+    let machine = Machine::new("leave");
+    let leave = || heddle_agent::node::leave(&machine.proc(), &machine.root, "node-1").unwrap();
+    assert_eq!(leave(), None, "nothing was moved");
+    let kubelet = machine.run("kubelet", "", &[]);
+    let _runtime = machine.run("containerd", "", &[]);
+    let given = machine.root.join("heddle-kubelet-node-1");
+    assert_eq!(machine.prober().look(), Ok(given.clone()));
+    fs::create_dir(machine.root.join("heddle-agent-node-1")).unwrap();
+    let others = machine.root.join("heddle-kubelet-node-10");
+    fs::create_dir(&others).unwrap();
+
+    assert_eq!(leave(), Some(machine.root.clone()));
+    let inside = fs::read_to_string(machine.root.join("cgroup.procs")).unwrap();
+    assert!(inside.lines().any(|line| line == kubelet.0.id().to_string()), "{inside}");
+    assert!(!given.exists() && !machine.root.join("heddle-agent-node-1").exists());
+    assert!(others.exists(), "another node's");
+    assert_eq!(leave(), None);
+}
+
 /// A cgroup that the agent makes, removed when what was in it has ended.
 struct Given(PathBuf);
 

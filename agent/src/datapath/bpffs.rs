@@ -79,7 +79,7 @@ impl Pins {
 }
 
 /// The folder itself is what is locked: a file of ours cannot be in a bpffs, and beside it would outlive it.
-fn lock(root: &Path) -> Result<Flock<File>, DatapathError> {
+pub(super) fn lock(root: &Path) -> Result<Flock<File>, DatapathError> {
     let failed = || doing(format!("lock of {}", root.display()));
     let folder = File::open(root).map_err(failed())?;
     Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {

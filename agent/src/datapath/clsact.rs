@@ -38,6 +38,17 @@ pub(super) fn detach(ifindex: u32) {
     }
 }
 
+/// Removes the filters of every interface of this network namespace. How many interfaces had some.
+pub(super) fn detach_everywhere() -> usize {
+    let Ok(interfaces) = nix::net::if_::if_nameindex() else { return 0 };
+    let had = |interface: &&nix::net::if_::Interface| {
+        let name = interface.name().to_string_lossy();
+        let gone = DIRECTIONS.map(|(at, program)| qdisc_detach_program(&name, at, program).is_ok());
+        gone.contains(&true)
+    };
+    interfaces.into_iter().filter(had).count()
+}
+
 fn replace_or_add(
     program: &mut SchedClassifier,
     interface: &str,

@@ -129,6 +129,49 @@ pub fn detect(proc: &Proc, node: &str, wanted: &Places) -> Result<Detected, Node
     Ok(Detected { cgroup, bpffs, prober, follow, roots: NodeRoots::new(roots) })
 }
 
+/// Where an agent of this node left things.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The node's mount namespace, where it is another than ours.
+    pub mounts: Option<PathBuf>,
+    /// Root of cgroup2, where there is one.
+    pub cgroup: Option<PathBuf>,
+    /// As the node has it.
+    pub bpffs: PathBuf,
+    /// The node's processes, as this process now sees them.
+    pub proc: Proc,
+}
+
+/// The same without a change to the node. Enters its cgroup namespace, so it must be called before there are other threads.
+///
+/// # Errors
+/// No process of the node is visible, and not everything was given.
+pub fn locate(proc: &Proc, wanted: &Places) -> Result<Located, NodeError> {
+    let given = |path: &PathBuf, auto: &str| if is_auto(path) { auto.into() } else { path.clone() };
+    let bpffs = given(&wanted.bpffs, BPFFS);
+    let Some(process) = node_process(proc) else {
+        if is_auto(&wanted.cgroup) || is_auto(&wanted.bpffs) {
+            return Err(NodeError::NoNode);
+        }
+        let cgroup = Some(wanted.cgroup.clone());
+        return Ok(Located { mounts: None, cgroup, bpffs, proc: proc.clone() });
+    };
+    let root = root_of(proc, process)?;
+    enter_cgroup_namespace(proc, process)?;
+    let proc = proc.again();
+    let at = |path: &Path| match &root {
+        Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+        None => path.to_owned(),
+    };
+    let cgroup = if is_auto(&wanted.cgroup) {
+        find_cgroup(&proc, process, &at).ok()
+    } else {
+        Some(wanted.cgroup.clone())
+    };
+    let mounts = root.is_some().then(|| proc.file(process, "ns/mnt"));
+    Ok(Located { mounts, cgroup, bpffs, proc })
+}
+
 fn is_auto(path: &Path) -> bool {
     path.as_os_str() == AUTO
 }

@@ -10,13 +10,15 @@
 mod cgroup;
 mod detect;
 mod kubelet;
+mod leave;
 mod pods;
 mod prober;
 mod processes;
 mod roots;
 
-pub use detect::{Detected, NodeError, Places, detect};
+pub use detect::{Detected, Located, NodeError, Places, detect, locate};
 pub use kubelet::Kubelet;
+pub use leave::leave;
 pub use prober::{Prober, keep};
 pub use processes::Proc;
 pub use roots::NodeRoots;
