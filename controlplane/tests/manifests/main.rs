@@ -6,4 +6,5 @@ mod files;
 mod generated;
 mod pods;
 mod rights;
+mod samples;
 mod typed;
