@@ -34,7 +34,6 @@ const CRDS: &[(&str, &str)] = files![
 /// What runs, in the order of `manifests/base/kustomization.yaml`.
 const BASE: &[(&str, &str)] = files![
     "base/namespace.yaml",
-    "base/istio-system.yaml",
     "base/accounts.yaml",
     "base/controller-rbac.yaml",
     "base/controller.yaml",
