@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::{duration, output};
 
 pub(crate) use bundle::{Bundle, Choices};
+pub(crate) use definitions::is_ours;
 
 const EXAMPLES: &str = "Examples:
   heddle check --pre
@@ -89,7 +90,7 @@ async fn apply(cluster: &Cluster, bundle: &Bundle, options: &Options) -> Result<
 
 /// What became of an object, in kubectl's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Done {
+pub(crate) enum Done {
     Created,
     Configured,
     Unchanged,
@@ -105,7 +106,7 @@ impl Done {
     }
 }
 
-async fn get(cluster: &Cluster, object: &Value) -> Result<Option<Value>, Failure> {
+pub(crate) async fn get(cluster: &Cluster, object: &Value) -> Result<Option<Value>, Failure> {
     let metadata = &object["metadata"];
     let resource = resource(object)?;
     match cluster.get(resource, metadata["namespace"].as_str(), text(&metadata["name"])).await {
@@ -120,7 +121,7 @@ async fn exists(cluster: &Cluster, object: &Value) -> Result<bool, Failure> {
 }
 
 /// Applies one object.
-async fn put(cluster: &Cluster, object: &Value, force: bool) -> Result<Done, Failure> {
+pub(crate) async fn put(cluster: &Cluster, object: &Value, force: bool) -> Result<Done, Failure> {
     let before = get(cluster, object).await?;
     let name = name_of(object);
     let after = cluster.apply(resource(object)?, object, force).await.map_err(|trouble| {
@@ -140,18 +141,18 @@ async fn put(cluster: &Cluster, object: &Value, force: bool) -> Result<Done, Fai
     })
 }
 
-fn resource(object: &Value) -> Result<Resource<'_>, Failure> {
+pub(crate) fn resource(object: &Value) -> Result<Resource<'_>, Failure> {
     resource_of(object).ok_or_else(|| Failure(format!("{} is of a kind that nobody knows", name_of(object))))
 }
 
 /// `deployment.apps/heddle-controller`.
-fn name_of(object: &Value) -> String {
+pub(crate) fn name_of(object: &Value) -> String {
     let kind = text(&object["kind"]).to_lowercase();
     let group = text(&object["apiVersion"]).split_once('/').map(|(group, _)| format!(".{group}"));
     format!("{kind}{}/{}", group.unwrap_or_default(), text(&object["metadata"]["name"]))
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 

@@ -13,6 +13,7 @@ mod install;
 mod mesh;
 mod output;
 mod sandbox;
+mod uninstall;
 mod validate;
 mod which;
 
@@ -30,6 +31,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Install(install::Options),
+    Uninstall(uninstall::Options),
     #[command(flatten)]
     Mesh(mesh::MeshCommand),
     Validate(validate::Options),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().verb {
         Verb::Install(options) => install::run(&options),
+        Verb::Uninstall(options) => uninstall::run(&options),
         Verb::Mesh(command) => mesh::run(&command),
         Verb::Validate(options) => validate::run(&options),
         Verb::Analyze(options) => analyze::run(&options),

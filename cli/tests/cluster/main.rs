@@ -5,6 +5,7 @@ mod front;
 mod installing;
 mod reading;
 mod troubles;
+mod uninstalling;
 
 use std::process::Output;
 
@@ -52,7 +53,7 @@ impl Desk {
         if let Some(path) = kubeconfig {
             command.env("KUBECONFIG", path);
         }
-        command.output().await.unwrap()
+        command.stdin(std::process::Stdio::null()).output().await.unwrap()
     }
 }
 
