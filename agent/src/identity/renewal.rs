@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use super::issue::{IssueError, Issued, issue};
 use super::{Identities, KeyStore, WallClock, schedule};
 use crate::control::{Backoff, Controller, random};
-use crate::tls::TrustBundle;
+use crate::tls::{TrustBundle, WorkloadCertificate};
 
 /// Requests at a time: a restarted node with a hundred pods must not be a burst.
 const PARALLEL: usize = 8;
@@ -41,6 +41,8 @@ pub struct Renewal {
     options: RenewalOptions,
     channel: Channel,
     identities: Arc<Identities>,
+    /// What peers believe in, as far as it is known.
+    roots: Option<TrustBundle>,
     wanted: BTreeMap<PodUid, Wanted>,
     requests: JoinSet<(PodUid, Identity, Result<Issued, IssueError>)>,
     /// Whether keys of pods that are gone were removed.
@@ -64,7 +66,7 @@ impl Renewal {
     ) -> Result<Self, crate::control::ConnectError> {
         let channel = options.controller.connect_lazily()?;
         let (wanted, requests) = (BTreeMap::new(), JoinSet::new());
-        Ok(Self { options, channel, identities, wanted, requests, swept: false })
+        Ok(Self { options, channel, identities, roots: None, wanted, requests, swept: false })
     }
 
     /// Keeps certificates current until told to stop; requests under way are then abandoned.
@@ -75,8 +77,9 @@ impl Renewal {
         stop: CancellationToken,
     ) {
         loop {
-            if let Some(roots) = roots.borrow_and_update().as_ref() {
-                self.identities.set_roots(roots);
+            let latest = roots.borrow_and_update().clone();
+            if latest != self.roots {
+                self.trust(latest);
             }
             let snapshot = snapshots.borrow_and_update().clone();
             self.reconcile(&snapshot);
@@ -91,6 +94,23 @@ impl Renewal {
                     }
                     () = tokio::time::sleep(wait) => {}
                 }
+            }
+        }
+    }
+
+    /// Peers believe in other roots from now on. What none of them signed is of no use to anybody and is renewed at once; until then
+    /// it stays, for peers that have not heard of it yet.
+    fn trust(&mut self, roots: Option<TrustBundle>) {
+        if let Some(roots) = &roots {
+            self.identities.set_roots(roots);
+        }
+        self.roots = roots;
+        let now = self.options.clock.now();
+        for (pod, wanted) in &mut self.wanted {
+            let held = self.identities.held(pod);
+            if held.is_some_and(|held| !is_believed(self.roots.as_ref(), &held, now)) {
+                tracing::info!(%pod, "the certificate is of another root: it is renewed");
+                wanted.due = now;
             }
         }
     }
@@ -144,7 +164,10 @@ impl Renewal {
             self.options.keys.remove(pod);
             return None;
         };
-        let due = schedule::after_load(now, (certificate.not_before, certificate.not_after), random());
+        let due = match is_believed(self.roots.as_ref(), &certificate, now) {
+            true => schedule::after_load(now, (certificate.not_before, certificate.not_after), random()),
+            false => now,
+        };
         match self.identities.install(pod, certificate) {
             Ok(()) => Some(due),
             Err(error) => {
@@ -219,4 +242,9 @@ impl Renewal {
             }
         }
     }
+}
+
+/// Whether peers take a certificate; before roots are known there is nothing against it.
+fn is_believed(roots: Option<&TrustBundle>, certificate: &WorkloadCertificate, now: SystemTime) -> bool {
+    roots.is_none_or(|roots| roots.signs(certificate, now))
 }

@@ -26,7 +26,7 @@ struct Manager {
     keys: KeyStore,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    _roots: watch::Sender<Option<TrustBundle>>,
+    roots: watch::Sender<Option<TrustBundle>>,
 }
 
 impl Manager {
@@ -47,7 +47,7 @@ impl Manager {
         let (roots, roots_seen) = watch::channel(Some(roots));
         let stop = CancellationToken::new();
         let task = tokio::spawn(renewal.run(seen, roots_seen, stop.clone()));
-        Self { identities, clock, snapshots, keys, stop, task, _roots: roots }
+        Self { identities, clock, snapshots, keys, stop, task, roots }
     }
 
     async fn until(&self, holds: impl Fn(&Identities) -> bool) {
@@ -156,6 +156,34 @@ async fn a_key_survives_a_restart_without_the_controller_and_goes_with_its_pod()
     manager.until(|held| held.count() == 0).await;
     assert!(manager.keys.pods().is_empty());
     manager.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_a_root_that_is_no_longer_believed_is_renewed_at_once() {
+    let (fake, other) = (Fake::start(CONTROLLER).await, Fake::start(CONTROLLER).await);
+    let bundle = |pem: &str| Some(TrustBundle::from_pem(pem.as_bytes()).unwrap());
+    let manager = Manager::start(&fake, 3600);
+    manager.until(|held| held.count() == 1).await;
+    let asked = || fake.authority.lock().unwrap().asked.len();
+    assert_eq!(asked(), 1);
+
+    // A second root beside the first: nobody is asked for anything.
+    manager.roots.send_replace(bundle(&format!("{}{}", fake.root_pem, other.root_pem)));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(asked(), 1);
+
+    // The first goes. This authority still signs with it: it is asked once, and what there is stays.
+    manager.roots.send_replace(bundle(&other.root_pem));
+    manager.until(|_| asked() == 2).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((asked(), manager.identities.count()), (2, 1), "once, not in a loop");
+    manager.end().await;
+
+    // The same for what a restarted agent finds.
+    let manager = Manager::start(&fake, 3600);
+    manager.until(|held| held.count() == 1).await;
+    manager.end().await;
+    assert_eq!(asked(), 2, "its own root is believed again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use heddle_core::identity::Identity;
 use rustls::RootCertStore;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::server::ParsedCertificate;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::CertificateError;
+use super::{CertificateError, config};
 
 /// A leaf with its intermediates and key. The key shows in no log and no debug output.
 pub struct WorkloadCertificate {
@@ -147,6 +149,18 @@ impl TrustBundle {
     /// The roots.
     pub fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
+    }
+
+    /// Whether a certificate leads to one of them now: to peers that have this bundle it is worth something.
+    pub fn signs(&self, certificate: &WorkloadCertificate, now: SystemTime) -> bool {
+        let Some((leaf, intermediates)) = certificate.chain.split_first() else { return false };
+        let Ok(since) = now.duration_since(SystemTime::UNIX_EPOCH) else { return false };
+        let algorithms = config::algorithms().all;
+        let now = UnixTime::since_unix_epoch(since);
+        ParsedCertificate::try_from(leaf).is_ok_and(|leaf| {
+            verify_server_cert_signed_by_trust_anchor(&leaf, &self.store, intermediates, now, algorithms)
+                .is_ok()
+        })
     }
 
     pub(super) fn store(&self) -> &Arc<RootCertStore> {

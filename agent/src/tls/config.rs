@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use heddle_core::identity::Identity;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::{ClientConfig, ServerConfig};
 
 use super::verifier::{ClientVerifier, ServerVerifier};
@@ -23,6 +23,11 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         ..aws_lc_rs::default_provider()
     })
 });
+
+/// What signatures of certificates may be made with.
+pub(super) fn algorithms() -> WebPkiSupportedAlgorithms {
+    PROVIDER.signature_verification_algorithms
+}
 
 const TLS13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 const H2: &[u8] = b"h2";
