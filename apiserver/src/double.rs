@@ -175,6 +175,11 @@ impl Double {
         self.shared.world().users.insert(token.to_owned(), User::named(name, groups));
     }
 
+    /// Has TokenReview say this of a token, as `status`: what no honest server says, too.
+    pub fn review_as(&self, token: &str, status: Value) {
+        self.shared.world().verdicts.insert(token.to_owned(), status);
+    }
+
     /// Puts the clock forward: tokens end.
     pub fn advance(&self, time: Duration) {
         self.shared.world().ahead += time;

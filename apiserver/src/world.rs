@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) denied: Vec<String>,
     /// Whoever brings one of these tokens.
     pub(crate) users: BTreeMap<String, User>,
+    /// What TokenReview says of these tokens, whatever they are.
+    pub(crate) verdicts: BTreeMap<String, Value>,
     /// Signs tokens of service accounts.
     pub(crate) key: Vec<u8>,
     /// Without it everybody may do everything.
@@ -47,6 +49,7 @@ impl World {
             seen: Vec::new(),
             denied: Vec::new(),
             users: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
             key: write::fresh().into_bytes(),
             rbac,
             bookmarks,

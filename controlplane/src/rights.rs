@@ -4,6 +4,7 @@
 use heddle_api::kind::KindInfo;
 use serde_json::{Value, json};
 
+use crate::ca::record;
 use crate::ca::secret::{self, Place};
 use crate::registry::cluster::watched::{self, Watched};
 use crate::roots;
@@ -87,6 +88,9 @@ fn identity() -> Vec<Right> {
         let why = "the certificate authority's key, plugged in or made by the controller";
         all.push(Right { namespace: here(namespace), ..of(("", "secrets"), &["get"], Some(name), why) });
     }
+    let why = "which roots are trusted: so that a restart neither forgets one nor makes a second one";
+    let record = of(("", "secrets"), &["get", "patch"], Some(record::PLACE.name), why);
+    all.push(Right { namespace: Some(NAMESPACE), ..record });
     let why = "to make the certificate authority where there is none; RBAC cannot limit what is created by its name";
     all.push(Right { namespace: Some(NAMESPACE), ..of(("", "secrets"), &["create"], None, why) });
     all
@@ -167,11 +171,12 @@ mod tests {
     use super::*;
 
     /// Everything that is more than reading, by heart: a change of this list is a change of what a stolen controller can do.
-    const WRITES: [&str; 4] = [
+    const WRITES: [&str; 5] = [
         "create  configmaps",
         "create  secrets in heddle-system",
         "create authentication.k8s.io tokenreviews",
         "patch  configmaps istio-ca-root-cert",
+        "patch  secrets heddle-roots in heddle-system",
     ];
 
     #[test]
@@ -205,6 +210,7 @@ mod tests {
             rights().into_iter().filter(|right| right.resource == "secrets" && right.verbs.contains(&"get"));
         let names: Vec<_> = gets.map(|right| (right.namespace, right.name)).collect();
         let home = Some(NAMESPACE);
-        assert_eq!(names, [(home, Some("cacerts")), (None, Some("cacerts")), (home, Some("heddle-ca"))]);
+        let wanted = [(home, "cacerts"), (None, "cacerts"), (home, "heddle-ca"), (home, "heddle-roots")];
+        assert_eq!(names, wanted.map(|(namespace, name)| (namespace, Some(name))));
     }
 }

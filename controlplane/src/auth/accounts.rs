@@ -24,7 +24,7 @@ const AT_ONCE: usize = 8;
 /// How long a caller waits for its turn.
 const TURN: Duration = Duration::from_secs(3);
 /// Reviews that one address may cause at once, and each second: an agent needs one in ten seconds.
-const OF_ONE: (u32, u32) = (20, 2);
+const OF_ONE: (u32, u32) = (50, 2);
 /// Reviews that all may cause: a thousand agents that come back at once are let in within ten seconds.
 const OF_ALL: (u32, u32) = (400, 100);
 /// Refusals that are logged as such, at once and each second.

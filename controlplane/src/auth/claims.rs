@@ -13,7 +13,7 @@ use super::Account;
 use crate::index::Output;
 
 /// Longest token taken; one of Kubernetes is below 2 KiB.
-const MOST_BYTES: usize = 16 * 1024;
+const MOST_BYTES: usize = 8 * 1024;
 
 /// Why a caller is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,15 +1,16 @@
 //! Keeps the cluster's authority: finds it in its Secret, makes it where there is none, and follows what becomes of it.
 //!
-//! A second root is never made while pods trust a first one. A Secret that is broken, or one that somebody plugged in and took
+//! A second root is never made while pods trust a first one, which a record of what is trusted tells after a restart too. A Secret that is broken, or one that somebody plugged in and took
 //! away, changes nothing for a controller that runs: what was loaded signs on, and readiness says so. Our own is put back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::record::{self, Record};
 use super::root;
 use super::secret::{self, Data, OWN, PLACES, Place};
 use super::signer::Signer;
@@ -33,6 +34,12 @@ pub struct Keeper {
     pace: Pace,
     /// Where what is loaded came from, and as what.
     held: Option<(Place, Data)>,
+    /// What an earlier controller trusted, once that is known.
+    record: Option<Record>,
+    /// What is trusted is to be recorded.
+    unrecorded: bool,
+    /// For so long a root is trusted after it signed.
+    longest: Duration,
 }
 
 /// Where the keeper looks.
@@ -60,15 +67,19 @@ impl Keeper {
     ) -> Self {
         readiness.block(NOTE, "not loaded yet");
         let succession = Succession::new(pace.overlap, longest);
-        Self { seat, succession, trust, readiness, pace, held: None }
+        let (held, record, unrecorded) = (None, None, false);
+        Self { seat, succession, trust, readiness, pace, held, record, unrecorded, longest }
     }
 
     /// Looks until it is stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let trouble = self.look().await.err();
+            let mut trouble = self.look().await.err();
             if self.succession.advance(Instant::now()) {
                 self.publish();
+            }
+            if self.unrecorded {
+                trouble = self.write_record().await.err().or(trouble);
             }
             let serves = self.succession.current().is_some();
             match &trouble {
@@ -89,6 +100,9 @@ impl Keeper {
 
     /// Takes what is there. What cannot be asked for may be there, so nothing further down the list counts then.
     async fn look(&mut self) -> Result<(), String> {
+        if self.record.is_none() {
+            self.recall().await?;
+        }
         for place in PLACES {
             let Some(data) = self.read(place).await? else { continue };
             if self.held.as_ref().is_some_and(|(held, _)| rank(*held) < rank(place)) {
@@ -97,6 +111,30 @@ impl Keeper {
             return self.take(place, data);
         }
         self.missing().await
+    }
+
+    /// What was trusted before this process began stays so for as long as there may be certificates of it.
+    async fn recall(&mut self) -> Result<(), String> {
+        let record = match self.read(record::PLACE).await? {
+            Some(data) => Record::read(&data).map_err(|error| format!("{}: {error}", record::PLACE))?,
+            None => Record::default(),
+        };
+        self.succession.recall(record.left(self.longest, SystemTime::now()), Instant::now());
+        self.record = Some(record);
+        Ok(())
+    }
+
+    async fn write_record(&mut self) -> Result<(), String> {
+        let record = Record::of(self.succession.roots(Instant::now()), SystemTime::now());
+        let applying = record::PLACE.apply(&self.seat.client, record.data()?);
+        match tokio::time::timeout(PATIENCE, applying).await {
+            Ok(applied) => applied.map_err(|error| told(record::PLACE, &error))?,
+            Err(_elapsed) => {
+                return Err(format!("{} cannot be written: no answer within {PATIENCE:?}", record::PLACE));
+            }
+        }
+        self.unrecorded = false;
+        Ok(())
     }
 
     async fn read(&self, place: Place) -> Result<Option<Data>, String> {
@@ -145,6 +183,10 @@ impl Keeper {
                 self.held = Some((place, data));
                 Err(format!("{place} is gone: put it back; after a restart it cannot be used any more"))
             }
+            None if self.record.take_if(|record| !record.is_empty()).is_some() => Err(format!(
+                "no Secret holds a certificate authority any more, and pods trust one: put it back; or delete {} to have another made, and restart every agent",
+                record::PLACE
+            )),
             None => {
                 let made = root::make(&self.seat.trust_domain).map_err(|error| error.to_string())?;
                 let data = secret::of(&made);
@@ -169,7 +211,8 @@ impl Keeper {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.unrecorded = true;
         let Some(trust) = self.succession.trust() else { return };
         tracing::info!(roots = trust.roots.len(), ends = %trust.signer.ends(), "trust");
         self.trust.send_replace(Some(Arc::new(trust)));

@@ -5,6 +5,7 @@ pub mod issue;
 pub mod keeper;
 pub mod material;
 pub mod pem;
+pub mod record;
 pub mod root;
 pub mod secret;
 pub mod service;

@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{GetParams, PostParams};
+use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use time::OffsetDateTime;
 
@@ -15,7 +15,9 @@ use super::material::{CERT, CHAIN, KEY, Material, MaterialError, ROOTS};
 use super::root::Made;
 use super::signer::Signer;
 
-/// Type of the Secret that we make: lists of Secrets leave it out by it.
+/// As `managedFields` tell our part from others'.
+const MANAGER: &str = "heddle-controller";
+/// Type of the Secrets that we make: lists of Secrets leave it out by it.
 pub const TYPE: &str = "heddle.dev/ca";
 
 /// One place.
@@ -59,8 +61,26 @@ impl Place {
 
     /// Makes it. Says whether it is ours: else somebody was faster.
     pub(super) async fn create(self, client: &Client, data: Data) -> Result<bool, kube::Error> {
+        let body = serde_json::to_vec(&self.secret(data)).map_err(kube::Error::SerdeError)?;
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let request = Request::new(self.path()).create(&params, body);
+        match client.request_text(request.map_err(kube::Error::BuildRequest)?).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes it so, whatever is there.
+    pub(super) async fn apply(self, client: &Client, data: Data) -> Result<(), kube::Error> {
+        let params = PatchParams::apply(MANAGER).force();
+        let request = Request::new(self.path()).patch(self.name, &params, &Patch::Apply(self.secret(data)));
+        client.request_text(request.map_err(kube::Error::BuildRequest)?).await.map(drop)
+    }
+
+    fn secret(self, data: Data) -> Secret {
         let label = |key: &str| (format!("app.kubernetes.io/{key}"), "heddle".to_owned());
-        let secret = Secret {
+        Secret {
             metadata: ObjectMeta {
                 name: Some(self.name.to_owned()),
                 namespace: Some(self.namespace.to_owned()),
@@ -70,15 +90,6 @@ impl Place {
             type_: Some(TYPE.to_owned()),
             data: Some(data),
             ..Secret::default()
-        };
-        let body = serde_json::to_vec(&secret).map_err(kube::Error::SerdeError)?;
-        let params =
-            PostParams { field_manager: Some("heddle-controller".to_owned()), ..PostParams::default() };
-        let request = Request::new(self.path()).create(&params, body);
-        match client.request_text(request.map_err(kube::Error::BuildRequest)?).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error),
         }
     }
 

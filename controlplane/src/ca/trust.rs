@@ -62,10 +62,29 @@ impl Succession {
         self.current.as_ref()
     }
 
-    /// Roots that were trusted before this process began.
-    pub fn remember(&mut self, roots: Vec<String>, now: Instant) {
-        let until = now + self.after;
-        self.former.extend(roots.into_iter().map(|root| (root, until)));
+    /// What an earlier controller trusted, in place of what was said of that before.
+    pub fn recall(&mut self, roots: Vec<(String, Duration)>, now: Instant) {
+        self.former.clear();
+        self.remember(roots, now);
+    }
+
+    /// Roots that are trusted for so long, though nobody signs by them any more.
+    fn remember(&mut self, roots: Vec<(String, Duration)>, now: Instant) {
+        self.former.extend(roots.into_iter().map(|(root, left)| (root, now + left)));
+    }
+
+    /// Every trusted root, and for how long; `None`: as long as it signs.
+    pub fn roots(&self, now: Instant) -> Vec<(String, Option<Duration>)> {
+        let Some(trust) = self.trust() else { return Vec::new() };
+        let former = |root: &str| {
+            let signs = self.current.iter().chain(self.next.iter().map(|(next, _)| next));
+            if signs.into_iter().any(|signer| signer.roots().iter().any(|own| own == root)) {
+                return None;
+            }
+            let until = self.former.iter().filter(|(former, _)| former == root).map(|(_, until)| *until);
+            until.max().map(|until| until.saturating_duration_since(now))
+        };
+        trust.roots.iter().map(|root| (root.clone(), former(root))).collect()
     }
 
     /// This signer is there now. Says whether anything changes by it.
@@ -96,7 +115,8 @@ impl Succession {
         let mut changed = self.former.len() != before;
         if let Some((next, _)) = self.next.take_if(|(_, due)| *due <= now) {
             if let Some(old) = self.current.replace(next) {
-                self.remember(old.roots(), now);
+                let after = self.after;
+                self.remember(old.roots().into_iter().map(|root| (root, after)).collect(), now);
             }
             changed = true;
         }

@@ -3,6 +3,9 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod matrix;
+mod requests;
+mod tokens;
 mod world;
 
 use world::{HOME, World, ask, eventually, pod};
