@@ -12,7 +12,6 @@ use tokio::net::TcpListener;
 
 use crate::access::User;
 use crate::faults::Fault;
-use crate::resource;
 use crate::serve::{self, Shared};
 use crate::tls;
 use crate::tokens::TokenSpec;
@@ -130,9 +129,9 @@ impl Double {
         )
     }
 
-    /// Definitions without a schema of every kind of Istio's and the Gateway API's that this project knows.
+    /// Every kind of Istio's and the Gateway API's that this project knows, by the definitions that ship.
     pub fn install_mesh_kinds(&self) {
-        for definition in resource::mesh_definitions() {
+        for definition in heddle_api::crd::definitions() {
             self.put(definition);
         }
     }

@@ -194,24 +194,3 @@ pub(crate) fn custom(definition: &Value) -> Option<Resource> {
         plural,
     })
 }
-
-/// A CustomResourceDefinition without a schema for each kind of the mesh's APIs.
-pub(crate) fn mesh_definitions() -> Vec<Value> {
-    let kinds = heddle_api::kind::KINDS.iter();
-    let mesh =
-        kinds.filter(|kind| kind.group.ends_with(".istio.io") || kind.group == "gateway.networking.k8s.io");
-    let definition = |kind: &heddle_api::kind::KindInfo| {
-        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let versions = kind.versions.iter().enumerate().map(|(at, version)| {
-            json!({"name": version, "served": true, "storage": at == 0, "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open, "status": open}}}})
-        });
-        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{}.{}", kind.plural, kind.group)},
-            "spec": {"group": kind.group, "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-                "names": {"kind": kind.kind, "plural": kind.plural, "singular": kind.kind.to_lowercase(),
-                    "listKind": format!("{}List", kind.kind), "shortNames": kind.short_names},
-                "versions": versions.collect::<Vec<_>>()}})
-    };
-    mesh.map(definition).collect()
-}
