@@ -12,6 +12,7 @@
 //! `control`, `identity` and `admin` share one runtime; each worker of `traffic` has its own (STYLE 32).
 
 pub mod admin;
+pub mod check;
 pub mod cni;
 pub mod control;
 pub mod datapath;

@@ -87,7 +87,7 @@ impl Remove {
         process::require_root()?;
         let places =
             Places { cgroup: self.cgroup.clone(), bpffs: self.bpffs.clone(), prober: PathBuf::new() };
-        let Located { mounts, cgroup, bpffs, proc } = node::locate(&Proc::at(&self.proc), &places)?;
+        let Located { mounts, cgroup, bpffs, proc, .. } = node::locate(&Proc::at(&self.proc), &places)?;
         let run_dir = self.run_dir.clone();
         let mut said = within(mounts, move || clean(&bpffs, &run_dir))?;
         if let Some(cgroup) = cgroup {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use heddle_proto::admin;
 
+use crate::check::Check;
 use crate::remove::Remove;
 
 /// A subcommand.
@@ -14,6 +15,8 @@ use crate::remove::Remove;
 pub enum Verb {
     /// Ask the agent that runs on this node, and print its answer.
     Admin(Admin),
+    /// Look at what an agent needs of this machine, and print what was found as JSON.
+    Check(Check),
     /// Take everything of an agent off this node: programs, maps, mounts, files. Pods that run talk directly again.
     ///
     /// No agent may be running. `heddle uninstall` calls it on each node, behind `heddle-cni remove`.
@@ -57,6 +60,7 @@ impl Verb {
     pub fn run(&self) -> ExitCode {
         let done = match self {
             Self::Admin(admin) => admin.run(),
+            Self::Check(check) => print(check.run().to_string().as_bytes()),
             Self::Remove(remove) => run_remove(remove),
         };
         match done {
@@ -85,9 +89,13 @@ impl Admin {
             Method::Post => "POST",
         };
         let answer = admin::ask(&self.socket, method, &self.path, self.data.as_deref())?;
-        match io::stdout().write_all(&answer) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
+        print(&answer)
+    }
+}
+
+fn print(answer: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    match io::stdout().write_all(answer) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::{duration, output};
 
 pub(crate) use bundle::{Bundle, Choices};
-pub(crate) use definitions::is_ours;
+pub(crate) use definitions::{is_ours, served};
 
 const EXAMPLES: &str = "Examples:
   heddle check --pre
@@ -72,13 +72,7 @@ async fn apply(cluster: &Cluster, bundle: &Bundle, options: &Options) -> Result<
     definitions::apply(cluster, &bundle.crds()?, options.force_conflicts).await?;
     let objects = bundle.base()?;
     for object in &objects {
-        // Where it is, it is Istio's.
-        let shared = object["kind"] == "Namespace" && object["metadata"]["labels"].is_null();
-        let done = if shared && exists(cluster, object).await? {
-            Done::Unchanged
-        } else {
-            put(cluster, object, options.force_conflicts).await?
-        };
+        let done = put(cluster, object, options.force_conflicts).await?;
         say(&format!("{} {}", name_of(object), done.word()));
     }
     if options.wait {
@@ -114,10 +108,6 @@ pub(crate) async fn get(cluster: &Cluster, object: &Value) -> Result<Option<Valu
         Err(trouble) if trouble.is_absent() => Ok(None),
         Err(trouble) => Err(cluster.tell(&trouble)),
     }
-}
-
-async fn exists(cluster: &Cluster, object: &Value) -> Result<bool, Failure> {
-    Ok(get(cluster, object).await?.is_some())
 }
 
 /// Applies one object.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod analyze;
+mod check;
 mod cluster;
 mod duration;
 mod failure;
@@ -32,6 +33,7 @@ struct Cli {
 enum Verb {
     Install(install::Options),
     Uninstall(uninstall::Options),
+    Check(check::Options),
     #[command(flatten)]
     Mesh(mesh::MeshCommand),
     Validate(validate::Options),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Install(options) => install::run(&options),
         Verb::Uninstall(options) => uninstall::run(&options),
+        Verb::Check(options) => check::run(&options),
         Verb::Mesh(command) => mesh::run(&command),
         Verb::Validate(options) => validate::run(&options),
         Verb::Analyze(options) => analyze::run(&options),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::{Access, Cluster, NODES, Resource, is_ready};
+use crate::cluster::{Access, Cluster, NODES, Resource, is_linux, is_ready};
 use crate::duration;
 use crate::failure::Failure;
 use crate::install::{Bundle, Choices, get, is_ours, name_of, say, text};
@@ -117,14 +117,11 @@ async fn find(cluster: &Cluster, bundle: &Bundle, crds: bool) -> Result<Found, F
 /// Nodes to clean. One that is away cannot be: then nothing is begun.
 async fn nodes(cluster: &Cluster, skipped: &[String]) -> Result<Vec<String>, Failure> {
     let nodes = cluster.list(NODES, None, "").await.map_err(|trouble| cluster.tell(&trouble))?;
-    let is_linux = |node: &&Value| {
-        node["metadata"]["labels"]["kubernetes.io/os"].as_str().is_none_or(|system| system == "linux")
-    };
     let name = |node: &Value| text(&node["metadata"]["name"]).to_owned();
     if let Some(unknown) = skipped.iter().find(|skipped| !nodes.iter().any(|node| name(node) == **skipped)) {
         return Err(Failure(format!("--skip-nodes: the cluster has no node '{unknown}'")));
     }
-    let wanted = nodes.iter().filter(is_linux).filter(|node| !skipped.contains(&name(node)));
+    let wanted = nodes.iter().filter(|node| is_linux(node)).filter(|node| !skipped.contains(&name(node)));
     let (ready, away): (Vec<&Value>, Vec<&Value>) = wanted.partition(|node| is_ready(node));
     if away.is_empty() {
         return Ok(ready.into_iter().map(name).collect());

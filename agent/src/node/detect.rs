@@ -138,6 +138,8 @@ pub struct Located {
     pub cgroup: Option<PathBuf>,
     /// As the node has it.
     pub bpffs: PathBuf,
+    /// The node's file system, where it is another than ours.
+    pub root: Option<PathBuf>,
     /// The node's processes, as this process now sees them.
     pub proc: Proc,
 }
@@ -154,7 +156,7 @@ pub fn locate(proc: &Proc, wanted: &Places) -> Result<Located, NodeError> {
             return Err(NodeError::NoNode);
         }
         let cgroup = Some(wanted.cgroup.clone());
-        return Ok(Located { mounts: None, cgroup, bpffs, proc: proc.clone() });
+        return Ok(Located { mounts: None, cgroup, bpffs, root: None, proc: proc.clone() });
     };
     let root = root_of(proc, process)?;
     enter_cgroup_namespace(proc, process)?;
@@ -169,7 +171,7 @@ pub fn locate(proc: &Proc, wanted: &Places) -> Result<Located, NodeError> {
         Some(wanted.cgroup.clone())
     };
     let mounts = root.is_some().then(|| proc.file(process, "ns/mnt"));
-    Ok(Located { mounts, cgroup, bpffs, proc })
+    Ok(Located { mounts, cgroup, bpffs, root, proc })
 }
 
 fn is_auto(path: &Path) -> bool {

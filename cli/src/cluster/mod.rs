@@ -23,7 +23,7 @@ use crate::failure::Failure;
 pub(crate) use exec::Command;
 pub(crate) use kubeconfig::Access;
 pub(crate) use objects::{NODES, PODS, Resource, resource_of};
-pub(crate) use pods::{is_ready, is_running, reason, why_not_running};
+pub(crate) use pods::{is_linux, is_ready, is_running, reason, version_of, why_not_running};
 pub(crate) use trouble::Trouble;
 
 /// Where Heddle runs.

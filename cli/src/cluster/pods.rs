@@ -1,4 +1,4 @@
-//! What the status of a pod says, in a line.
+//! What pods and nodes say of themselves, in a line.
 
 use serde_json::Value;
 
@@ -11,6 +11,17 @@ pub(crate) fn is_running(pod: &Value, container: &str) -> bool {
 pub(crate) fn is_ready(object: &Value) -> bool {
     let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     conditions.any(|each| each["type"] == "Ready" && each["status"] == "True")
+}
+
+/// Whether a node is one that agents run on.
+pub(crate) fn is_linux(node: &Value) -> bool {
+    node["metadata"]["labels"]["kubernetes.io/os"].as_str().is_none_or(|system| system == "linux")
+}
+
+/// Of a kernel: `6.12.9-amd64`.
+pub(crate) fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// `pod heddle-agent-x: ErrImagePull: not found …`, of the first container that waits for what may not come.

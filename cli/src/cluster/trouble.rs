@@ -41,14 +41,6 @@ impl Trouble {
         Self::Refused { code: status.code, reason: status.reason, message }
     }
 
-    /// The server's own words, or ours.
-    pub(crate) fn message(&self) -> &str {
-        match self {
-            Self::Refused { message, .. } => message,
-            Self::Unreachable(text) | Self::Credentials(text) | Self::Other(text) => text,
-        }
-    }
-
     /// For people.
     pub(super) fn tell(&self, context: &str, server: &str) -> String {
         match self {

@@ -69,7 +69,8 @@ async fn established(cluster: &Cluster, crd: &Value) -> Result<(), Failure> {
     }
 }
 
-fn served(crd: &Value) -> Vec<String> {
+/// Versions that a definition serves.
+pub(crate) fn served(crd: &Value) -> Vec<String> {
     let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
     versions.filter(|each| each["served"] == true).map(|each| text(&each["name"]).to_owned()).collect()
 }

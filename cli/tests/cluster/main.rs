@@ -1,6 +1,7 @@
 //! `heddle` against a cluster: verbs that read a mesh, what they say when something is wrong, installing and uninstalling.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod checking;
 mod front;
 mod installing;
 mod reading;

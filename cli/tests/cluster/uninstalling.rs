@@ -26,6 +26,7 @@ async fn desk() -> Desk {
         desk.double().put(own("heddle-agent", pod, name, &runs()));
     }
     desk.double().put(own("heddle-controller", "heddle-controller-x", "node-1", &runs()));
+    desk.double().namespace("istio-system", &json!({}));
     let map = |namespace: &str, labels: &Value| {
         json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "istio-ca-root-cert", "namespace": namespace, "labels": labels}, "data": {}})

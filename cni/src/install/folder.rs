@@ -28,6 +28,22 @@ pub enum Pass {
     Repaired(PathBuf),
 }
 
+/// What a folder is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No configuration that a runtime takes.
+    Absent,
+    /// There is one.
+    Present {
+        /// The file that the runtime uses.
+        file: PathBuf,
+        /// It has the entry.
+        chained: bool,
+        /// What it says.
+        text: String,
+    },
+}
+
 /// The folder.
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -83,6 +99,20 @@ impl Folder {
             changed |= self.clean(&other)?;
         }
         Ok(if changed { Pass::Repaired(target) } else { Pass::Unchanged(target) })
+    }
+
+    /// Whether the file that the runtime uses has the entry; nothing is changed.
+    ///
+    /// # Errors
+    /// What could not be read.
+    pub fn state(&self) -> Result<State, InstallError> {
+        let files = self.files()?;
+        let Some(file) = files.iter().find(|file| conflist::check(&file.text, file.form).is_ok()) else {
+            return Ok(State::Absent);
+        };
+        let chained = matches!(conflist::without_entry(&file.text, file.form), Ok(Some(_)));
+        let text = String::from_utf8_lossy(&file.text).into_owned();
+        Ok(State::Present { file: file.path.clone(), chained, text })
     }
 
     /// Takes the entry out of every file, and brings back what was a plain file. True: there was something.

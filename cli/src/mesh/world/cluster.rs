@@ -4,7 +4,9 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
 use super::{At, Named, Node, PodRecord};
-use crate::cluster::{Cluster, Command, NODES, PODS, Resource, SYSTEM, is_ready, is_running, reason};
+use crate::cluster::{
+    Cluster, Command, NODES, PODS, Resource, SYSTEM, is_linux, is_ready, is_running, reason,
+};
 use crate::mesh::Failure;
 
 /// Agents that are asked at a time.
@@ -160,10 +162,6 @@ impl Node {
 fn command(pod: &str, container: &'static str, words: &[&str]) -> Command {
     let words = words.iter().map(|&word| word.to_owned()).collect();
     Command { namespace: SYSTEM.to_owned(), pod: pod.to_owned(), container, words }
-}
-
-fn is_linux(node: &Value) -> bool {
-    node["metadata"]["labels"]["kubernetes.io/os"].as_str().is_none_or(|system| system == "linux")
 }
 
 /// Nodes with the pods of their agents, sorted; a node that is gone and still has a pod counts too.
