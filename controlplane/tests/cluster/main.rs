@@ -47,17 +47,40 @@ async fn kinds_that_are_not_installed_are_waited_for_and_objects_of_one_that_goe
 #[tokio::test]
 async fn a_kind_of_another_version_says_so_and_stops_nobody_else() {
     let double = Double::start(Setup { mesh: false, ..Setup::default() }).await.unwrap();
-    double.put(json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": VIRTUAL_SERVICES},
-        "spec": {"group": "networking.istio.io", "scope": "Namespaced",
-            "names": {"kind": "VirtualService", "plural": "virtualservices"},
-            "versions": [{"name": "v9", "served": true, "storage": true}]}}));
+    double.put(definition("v9"));
     let mut watcher = Watcher::start(double).await;
     watcher.until("complete", |watcher| watcher.last.complete).await;
     let told = |watcher: &Watcher| {
         watcher.last.problems.iter().any(|problem| problem.message.contains("served as v9 only"))
     };
     watcher.until("the version is named", told).await;
+}
+
+#[tokio::test]
+async fn a_kind_that_is_installed_again_in_an_older_version_is_read_in_that_one() {
+    let double = Double::start(Setup::default()).await.unwrap();
+    double.namespace("ns", &json!({}));
+    let mut watcher = Watcher::start(double.clone()).await;
+    double.put(virtual_service("v", "a.example"));
+    let key = Key::new(InputKind::VirtualService, "ns", "v");
+    watcher.until("the object", |watcher| watcher.inputs.contains_key(&key)).await;
+    double.remove("customresourcedefinitions.apiextensions.k8s.io", "", VIRTUAL_SERVICES);
+    double.put(definition("v1alpha3"));
+    let old = Key::new(InputKind::VirtualService, "ns", "old");
+    let mut object = virtual_service("old", "a.example");
+    object["apiVersion"] = "networking.istio.io/v1alpha3".into();
+    double.put(object);
+    let there = |watcher: &Watcher| watcher.inputs.contains_key(&old) && !watcher.inputs.contains_key(&key);
+    watcher.until("what is there now", there).await;
+}
+
+/// Of VirtualServices, in one version.
+fn definition(version: &str) -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": VIRTUAL_SERVICES},
+        "spec": {"group": "networking.istio.io", "scope": "Namespaced",
+            "names": {"kind": "VirtualService", "plural": "virtualservices"},
+            "versions": [{"name": version, "served": true, "storage": true}]}})
 }
 
 #[tokio::test]

@@ -230,6 +230,10 @@ impl Source {
         backoff: &mut Backoff,
     ) -> Ended {
         loop {
+            // What failed may be gone, or be served in another version by now.
+            if self.served() != Some(Ok(version)) {
+                return Ended::Gone;
+            }
             let params = WatchParams {
                 field_selector: self.watched.selector(),
                 timeout: Some(self.pace.watch),
