@@ -10,7 +10,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use serde_json::{Value, json};
 
 use crate::datapath::features;
-use crate::node::{self, Kubelet, Located, Places, Proc};
+use crate::node::{self, Kubelet, Located, NodeError, Places, Proc};
 
 /// Linux 6.1: the oldest that pods were enrolled on.
 const OLDEST: (u32, u32) = (6, 1);
@@ -56,8 +56,13 @@ impl Check {
         let places = Places { cgroup: auto.clone(), bpffs: auto.clone(), prober: auto };
         match node::locate(&proc, &places) {
             Ok(located) => self.node(&located, &mut findings),
+            Err(NodeError::NoNode) => {
+                let fix = "nothing, for sandboxes; in a pod: hostPID, hostNetwork and CAP_SYS_PTRACE";
+                findings.warn("node", "no node of Kubernetes is visible from here", fix);
+                filesystems(None, None, &mut findings);
+            }
             Err(error) => {
-                findings.warn("node", error.to_string(), "run it as root, in the node's network namespace");
+                findings.warn("node", error.to_string(), "run it as root");
                 filesystems(None, None, &mut findings);
             }
         }

@@ -138,7 +138,12 @@ impl Options {
     }
 
     fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Call, clap::Error> {
-        let command = Verb::augment_subcommands(Self::command())
+        let own = Self::command();
+        let about = [own.get_about(), own.get_long_about()].map(|text| text.cloned().unwrap_or_default());
+        let [about, long_about] = about;
+        let command = Verb::augment_subcommands(own)
+            .about(about)
+            .long_about(long_about)
             .subcommand_required(false)
             .arg_required_else_help(false)
             .subcommand_negates_reqs(true)
@@ -219,6 +224,8 @@ mod tests {
         let run =
             ["heddle-agent", "--node", "n", "--controller", "c:1", "--root-cert", "r", "--token-file", "t"];
         assert!(matches!(read(&run).unwrap(), Call::Run(_)));
+        let help = read(&["heddle-agent", "--help"]).unwrap_err().to_string();
+        assert!(help.starts_with("One per node: ") && help.contains("  admin "), "{help}");
         assert!(read(&run[..7]).is_err());
         assert!(read(&[&run[..], &["admin", "get", "/status"]].concat()).is_err());
     }

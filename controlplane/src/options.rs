@@ -97,7 +97,12 @@ pub enum Call {
 impl Options {
     /// Reads the command line; ends the process where something is missing. With a subcommand nothing else is needed.
     pub fn of_command_line() -> Call {
-        let command = Verb::augment_subcommands(Self::command())
+        let own = Self::command();
+        let about = [own.get_about(), own.get_long_about()].map(|text| text.cloned().unwrap_or_default());
+        let [about, long_about] = about;
+        let command = Verb::augment_subcommands(own)
+            .about(about)
+            .long_about(long_about)
             .subcommand_required(false)
             .arg_required_else_help(false)
             .subcommand_negates_reqs(true)

@@ -101,6 +101,7 @@ fn unreachable(socket: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use std::os::unix::net::UnixListener;
 

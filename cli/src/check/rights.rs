@@ -12,8 +12,8 @@ const REVIEWS: Resource<'static> =
     Resource { api_version: "authorization.k8s.io/v1", plural: "selfsubjectaccessreviews" };
 const AT_ONCE: usize = 8;
 /// What the verbs that read a mesh need beside: verb, group, resource with its part.
-const READING: [(&str, &str, &str); 3] =
-    [("list", "", "pods"), ("create", "", "pods/exec"), ("get", "", "pods/log")];
+const READING: [(&str, &str, &str); 4] =
+    [("list", "", "pods"), ("get", "", "pods/exec"), ("create", "", "pods/exec"), ("get", "", "pods/log")];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Right {

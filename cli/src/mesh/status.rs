@@ -13,6 +13,8 @@ use crate::output::{self, Table};
 
 const TYPES: [&str; 5] = ["Mesh", "Authorization", "Traffic", "Address", "LocalWorkload"];
 const LOOK: Duration = Duration::from_millis(200);
+/// Every look is a command in each agent's pod.
+const LOOK_AT_CLUSTER: Duration = Duration::from_secs(1);
 
 /// Show every agent: its version, whether it has applied each type of configuration, its workloads and certificates.
 ///
@@ -33,7 +35,8 @@ pub(crate) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
-    let world = options.target.world()?;
+    let mut world = options.target.world()?;
+    let pause = if matches!(world, World::Cluster(_)) { LOOK_AT_CLUSTER } else { LOOK };
     let deadline = Instant::now() + options.timeout;
     let (status, late) = loop {
         let status = collect(&world);
@@ -44,7 +47,9 @@ pub(super) fn run(options: &Options) -> io::Result<ExitCode> {
         if Instant::now() >= deadline {
             break (status?, true);
         }
-        thread::sleep(LOOK);
+        thread::sleep(pause);
+        // Whatever is wrong now is said if it still is at the end.
+        let _later = world.look_again();
     };
     let printed = output::print(options.target.output, &status, |out| print(&status, out))?;
     if late {

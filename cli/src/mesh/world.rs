@@ -59,6 +59,14 @@ impl World {
         }
     }
 
+    /// Sees what changed since.
+    pub(super) fn look_again(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Sandbox(_) => Ok(()),
+            Self::Cluster(mesh) => mesh.look(),
+        }
+    }
+
     /// Its nodes, sorted.
     pub(super) fn nodes(&self) -> Vec<Node> {
         match self {

@@ -16,17 +16,17 @@ const STDERR: u8 = 2;
 const STATUS: u8 = 3;
 
 /// What pods say: `POD COMMAND…` to what it prints, or to why it fails; `POD log` to its log.
-pub type Script = HashMap<String, Result<String, String>>;
+pub(crate) type Script = HashMap<String, Result<String, String>>;
 
 #[derive(Clone)]
-pub struct Front {
-    pub double: Double,
+pub(crate) struct Front {
+    pub(crate) double: Double,
     address: std::net::SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Front {
-    pub async fn start(double: Double, script: Script) -> Self {
+    pub(crate) async fn start(double: Double, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let front = Self { double, address, asked: Arc::default() };
@@ -40,13 +40,13 @@ impl Front {
         front
     }
 
-    pub fn kubeconfig(&self, token: &str) -> String {
+    pub(crate) fn kubeconfig(&self, token: &str) -> String {
         let text = self.double.kubeconfig(token);
         text.replace(&self.double.url(), &format!("http://{}", self.address))
     }
 
     /// Commands that ran in pods.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 
@@ -90,6 +90,7 @@ async fn exec(stream: TcpStream, asked: &Mutex<Vec<String>>, pod: &str, query: &
         query.split('&').filter_map(|pair| pair.strip_prefix("command=")).map(decoded).collect();
     let command = format!("{pod} {}", words.join(" "));
     asked.lock().unwrap().push(command.clone());
+    #[allow(clippy::result_large_err, reason = "as the library has it")]
     let choose = |_: &Request, mut answer: Response| {
         answer.headers_mut().insert("sec-websocket-protocol", "v5.channel.k8s.io".parse().unwrap());
         Ok(answer)

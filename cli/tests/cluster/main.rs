@@ -15,13 +15,13 @@ use heddle_apiserver::{ADMIN, Double, Setup};
 use serde_json::{Value, json};
 
 /// A cluster, and a person with a kubeconfig for it.
-pub struct Desk {
-    pub front: Front,
+pub(crate) struct Desk {
+    pub(crate) front: Front,
     home: tempfile::TempDir,
 }
 
 impl Desk {
-    pub async fn new(setup: Setup, script: Script) -> Self {
+    pub(crate) async fn new(setup: Setup, script: Script) -> Self {
         let double = Double::start(setup).await.unwrap();
         let front = Front::start(double, script).await;
         let desk = Self { front, home: tempfile::tempdir().unwrap() };
@@ -30,25 +30,25 @@ impl Desk {
     }
 
     /// The kubeconfig is of whoever has this token from now on.
-    pub fn log_in(&self, token: &str) {
+    pub(crate) fn log_in(&self, token: &str) {
         self.write(&self.front.kubeconfig(token));
     }
 
-    pub fn write(&self, kubeconfig: &str) {
+    pub(crate) fn write(&self, kubeconfig: &str) {
         std::fs::write(self.home.path().join("config"), kubeconfig).unwrap();
     }
 
-    pub fn double(&self) -> &Double {
+    pub(crate) fn double(&self) -> &Double {
         &self.front.double
     }
 
     /// Runs `heddle` with these words.
-    pub async fn heddle(&self, words: &str) -> Output {
+    pub(crate) async fn heddle(&self, words: &str) -> Output {
         self.with(words, Some(&self.home.path().join("config").display().to_string())).await
     }
 
     /// The same with another `KUBECONFIG`, or without.
-    pub async fn with(&self, words: &str, kubeconfig: Option<&str>) -> Output {
+    pub(crate) async fn with(&self, words: &str, kubeconfig: Option<&str>) -> Output {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_heddle"));
         command.args(words.split_whitespace()).env_remove("KUBECONFIG").env("HOME", self.home.path());
         if let Some(path) = kubeconfig {
@@ -58,21 +58,21 @@ impl Desk {
     }
 }
 
-pub fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-pub fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-pub fn node(name: &str) -> Value {
+pub(crate) fn node(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}},
         "status": {"nodeInfo": {"kernelVersion": "6.12.9"}, "conditions": [{"type": "Ready", "status": "True"}]}})
 }
 
 /// A pod of Heddle's own whose container is in this state.
-pub fn own(app: &str, name: &str, node: &str, state: &Value) -> Value {
+pub(crate) fn own(app: &str, name: &str, node: &str, state: &Value) -> Value {
     let container = app.trim_start_matches("heddle-");
     let ready = if state["running"].is_object() { "True" } else { "False" };
     json!({"apiVersion": "v1", "kind": "Pod",
@@ -82,6 +82,6 @@ pub fn own(app: &str, name: &str, node: &str, state: &Value) -> Value {
             "containerStatuses": [{"name": container, "state": state}]}})
 }
 
-pub fn runs() -> Value {
+pub(crate) fn runs() -> Value {
     json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})
 }

@@ -48,7 +48,9 @@ fn kubernetes(double: Double, failing: &'static str) -> tokio::task::JoinHandle<
                 ("heddle-controller", "deployments.apps", &["heddle-controller-x"]),
             ] {
                 if double.get(kind, system, owner).is_none() {
-                    pods.iter().for_each(|pod| drop(double.remove("pods", system, pod)));
+                    for pod in pods {
+                        double.remove("pods", system, pod);
+                    }
                 }
             }
             for mut job in double.list("jobs.batch") {

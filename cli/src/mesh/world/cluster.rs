@@ -23,6 +23,14 @@ pub(in crate::mesh) struct Mesh {
 impl Mesh {
     /// Finds Heddle's pods.
     pub(super) fn open(cluster: Cluster) -> Result<Self, Failure> {
+        let mut mesh = Self { cluster, nodes: Vec::new(), controller: Err(String::new()) };
+        mesh.look()?;
+        Ok(mesh)
+    }
+
+    /// Finds them again: pods come and go.
+    pub(super) fn look(&mut self) -> Result<(), Failure> {
+        let cluster = &self.cluster;
         let found = cluster.block_on(async {
             let pods = async |selector: &'static str| cluster.list(PODS, Some(SYSTEM), selector).await;
             tokio::try_join!(pods("app=heddle-agent"), pods("app=heddle-controller"))
@@ -47,8 +55,9 @@ impl Mesh {
             Err(trouble) => return Err(cluster.tell(&trouble)),
         };
         let controller = running(controllers.iter(), "controller");
-        let controller = controller.map_err(|why| why.unwrap_or_else(|| "it has no pod".to_owned()));
-        Ok(Self { cluster, nodes: with_agents(nodes, &agents), controller })
+        self.controller = controller.map_err(|why| why.unwrap_or_else(|| "it has no pod".to_owned()));
+        self.nodes = with_agents(nodes, &agents);
+        Ok(())
     }
 
     pub(super) fn nodes(&self) -> Vec<Node> {
