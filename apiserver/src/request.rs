@@ -100,7 +100,8 @@ impl Asked {
     /// `get pods/status ns/name`.
     pub(crate) fn sentence(&self) -> String {
         let slash = if self.subresource.is_empty() { "" } else { "/" };
-        let name = self.name.as_deref().unwrap_or_default();
+        // A list or a watch of one name is of that object.
+        let name = self.name.as_deref().or(self.selector.name()).unwrap_or_default();
         format!("{} {}{slash}{} {}/{name}", self.verb, self.resource.id, self.subresource, self.namespace)
     }
 }

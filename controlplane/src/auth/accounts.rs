@@ -204,7 +204,9 @@ impl Accounts {
     /// The pod's record disagrees, or the token has ended: the agent has a newer one, and comes back with it.
     pub(super) fn still_good(&self, bound: &Bound, ends: SystemTime) -> Result<(), Status> {
         if ends <= SystemTime::now() {
-            return Err(Status::unauthenticated(Denial::Expired.to_string()));
+            return Err(Status::unavailable(
+                "the stream's token has ended; open another one with the newer token",
+            ));
         }
         self.known(bound).map_err(|no| match no {
             No::Denied(denial) => Status::unauthenticated(denial.to_string()),

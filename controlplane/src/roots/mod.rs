@@ -50,6 +50,8 @@ enum Written {
     Held(Held),
     /// The namespace is gone, or on its way.
     Ended,
+    /// Somebody else was faster; the watch says who.
+    Taken,
     Failed(String),
 }
 
@@ -135,10 +137,10 @@ impl Writer {
     }
 
     fn begin(&mut self) {
-        let Some((namespace, bundle)) = self.plan.next(Instant::now()) else { return };
+        let Some((namespace, bundle, over)) = self.plan.next(Instant::now()) else { return };
         let client = self.client.clone();
         self.writes.spawn(async move {
-            let writing = tokio::time::timeout(PATIENCE, write(&client, &namespace, &bundle)).await;
+            let writing = tokio::time::timeout(PATIENCE, write(&client, &namespace, (&bundle, over))).await;
             (namespace, writing.unwrap_or_else(|_elapsed| Written::Failed("no answer".to_owned())))
         });
     }
@@ -151,6 +153,7 @@ impl Writer {
                 self.plan.found(namespace, Some(held), now);
             }
             Written::Ended => tracing::debug!(%namespace, "ends, and gets no root certificate"),
+            Written::Taken => self.plan.again(namespace, now + REST),
             Written::Failed(message) => {
                 self.plan.again(namespace, now + REST);
                 if self.failure.as_ref() != Some(&message) {
@@ -177,12 +180,13 @@ impl Writer {
     }
 }
 
-async fn write(client: &Client, namespace: &str, bundle: &str) -> Written {
+async fn write(client: &Client, namespace: &str, (bundle, over): (&str, bool)) -> Written {
     let labels = json!({"app.kubernetes.io/managed-by": "heddle", "app.kubernetes.io/part-of": "heddle"});
     let applied = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": NAME, "namespace": namespace, "labels": labels}, "data": {KEY: bundle}});
     let requests = Request::new(format!("/api/v1/namespaces/{namespace}/configmaps"));
-    let patch = requests.patch(NAME, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&applied));
+    let params = PatchParams { force: over, ..PatchParams::apply(MANAGER) };
+    let patch = requests.patch(NAME, &params, &Patch::Apply(&applied));
     let request = match patch {
         Ok(request) => request,
         Err(error) => return Written::Failed(error.to_string()),
@@ -190,6 +194,7 @@ async fn write(client: &Client, namespace: &str, bundle: &str) -> Written {
     match client.request::<Value>(request).await {
         Ok(object) => Written::Held(held(&object)),
         Err(kube::Error::Api(status)) if status.code == 404 => Written::Ended,
+        Err(kube::Error::Api(status)) if status.code == 409 => Written::Taken,
         Err(kube::Error::Api(status)) if status.code == 403 => {
             // Whether a namespace ends, or nobody has granted it, only the words tell (apiserver, namespace lifecycle).
             if status.message.contains("being terminated") {

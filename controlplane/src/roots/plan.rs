@@ -114,8 +114,8 @@ impl Plan {
         }
     }
 
-    /// What to write next, and what.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(Arc<str>, Arc<str>)> {
+    /// Where to write next, what, and whether over what somebody else wrote there.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Arc<str>, Arc<str>, bool)> {
         let bundle = self.bundle.clone()?;
         let (at, ..) = self.due.first()?;
         if *at > now {
@@ -123,7 +123,9 @@ impl Plan {
         }
         let (_, _, namespace) = self.due.pop_first()?;
         self.at.remove(&namespace);
-        Some((namespace, bundle))
+        // What is not known yet may be an istiod's.
+        let over = self.held.contains_key(&namespace);
+        Some((namespace, bundle, over))
     }
 
     /// Whether something waits to be written, now or later.
@@ -220,7 +222,7 @@ mod tests {
     }
 
     fn drain(plan: &mut Plan, now: Instant) -> Vec<String> {
-        std::iter::from_fn(|| plan.next(now)).map(|(namespace, _)| namespace.to_string()).collect()
+        std::iter::from_fn(|| plan.next(now)).map(|(namespace, ..)| namespace.to_string()).collect()
     }
 
     #[test]
@@ -243,7 +245,7 @@ mod tests {
         let mut plan = plan(now, &names.iter().map(String::as_str).collect::<Vec<_>>());
         plan.listed = [true; 2];
         plan.trust("root", now);
-        assert_eq!(plan.next(now).map(|(namespace, _)| namespace.to_string()).as_deref(), Some("n0000"));
+        assert_eq!(plan.next(now).map(|(namespace, ..)| namespace.to_string()).as_deref(), Some("n0000"));
         plan.namespace(&"zz-new".into(), true, now);
         assert_eq!(drain(&mut plan, now).first().map(String::as_str), Some("zz-new"));
     }

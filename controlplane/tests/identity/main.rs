@@ -1,10 +1,15 @@
 //! Identity in a cluster: who is an agent, who signs, and whom everybody trusts. Over real gRPC and TLS, beside the double.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod authority;
+mod callers;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod lacking;
 mod matrix;
+mod plugged;
 mod requests;
+mod roots;
 mod tokens;
 mod world;
 

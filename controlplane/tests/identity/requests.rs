@@ -45,7 +45,7 @@ fn flipped(csr: &str, from_end: usize) -> String {
 }
 
 /// Signing requests that prove no P-256 key.
-pub fn wrong_keys() -> Vec<(&'static str, String)> {
+pub(crate) fn wrong_keys() -> Vec<(&'static str, String)> {
     let none = CertificateParams::default();
     let p256 = key(&PKCS_ECDSA_P256_SHA256);
     let good = request(&p256, &none);
@@ -101,7 +101,7 @@ pub fn wrong_keys() -> Vec<(&'static str, String)> {
 }
 
 /// Requests with a proven key that ask for more than a key is worth.
-pub fn greedy_keys() -> Vec<(&'static str, String)> {
+pub(crate) fn greedy_keys() -> Vec<(&'static str, String)> {
     let p256 = key(&PKCS_ECDSA_P256_SHA256);
     let of = |change: &dyn Fn(&mut CertificateParams)| {
         let mut params = CertificateParams::default();
@@ -161,7 +161,7 @@ pub fn greedy_keys() -> Vec<(&'static str, String)> {
 }
 
 /// Pods and identities that are not for the agent of `n1`, each with the code of its refusal.
-pub async fn wrong_subjects(world: &World) -> Vec<(&'static str, IstioCertificateRequest, Code)> {
+pub(crate) async fn wrong_subjects(world: &World) -> Vec<(&'static str, IstioCertificateRequest, Code)> {
     let double = &world.double;
     let of = |name: &str, node: &str, change: &dyn Fn(&mut Value)| {
         let mut pod = pod(name, node);

@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 use crate::world::{HOME, World, account, agent, agent_pod};
 
 /// What it is, the token, and the label under which its refusal is counted.
-pub type Wrong = (&'static str, String, &'static str);
+pub(crate) type Wrong = (&'static str, String, &'static str);
 
 /// A token of these claims that nobody signed.
-pub fn forged(claims: &Value) -> String {
+pub(crate) fn forged(claims: &Value) -> String {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     format!("{}.{}.{}", part(r#"{"alg":"RS256","kid":"k"}"#), part(&claims.to_string()), part("no signature"))
 }
 
 /// The claims of the agent's token on `n1`, as the double has issued it.
-pub fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     let part = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
@@ -38,7 +38,7 @@ fn without(claims: &Value, pointer: &str, key: &str) -> Value {
 }
 
 /// Every wrong token; the world gets what they are tokens of.
-pub async fn wrong(world: &World) -> Vec<Wrong> {
+pub(crate) async fn wrong(world: &World) -> Vec<Wrong> {
     let good = world.token("n1");
     let mut all = malformed(&good);
     all.extend(mistaken(&good));
