@@ -140,9 +140,10 @@ impl Passage<'_> {
         Ok(Err(Reason::UnpublishedSyn))
     }
 
+    /// Zeros stand for the family that the pod lacks, and are nobody's address.
     #[inline(always)]
     fn owns(&self, address: &Address) -> bool {
-        address == self.guard.v4() || address == self.guard.v6()
+        *address != Address::ZERO && (address == self.guard.v4() || address == self.guard.v6())
     }
 
     #[inline(always)]

@@ -9,7 +9,8 @@ use aya::maps::Map;
 use aya::programs::{Program, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use heddle_abi::{
-    Egress, Endpoint, GuardEntry, MtlsMode, Plain, PortEntry, PortKey, Reason, Tuple, TupleEntry, Verdict,
+    Address, Egress, Endpoint, GuardEntry, MtlsMode, Plain, PortEntry, PortKey, Reason, Tuple, TupleEntry,
+    Verdict,
 };
 
 use super::endpoint::address;
@@ -154,6 +155,22 @@ const ARP: [u8; 42] = {
     frame[13] = 0x06;
     frame
 };
+
+#[test]
+fn a_pod_of_one_family_does_not_own_the_unspecified_address_of_the_other() {
+    let mut guard = Guard::new(MtlsMode::Permissive);
+    let entry = GuardEntry::new(IFINDEX, address(POD.parse().unwrap()), Address::ZERO, MtlsMode::Permissive);
+    guard.guards.put(&IFINDEX, &entry).unwrap();
+    assert_eq!(
+        guard.towards(&icmp("::", "ff02::1:ff00:2", ICMP6, 135)),
+        None,
+        "the node looks for duplicates"
+    );
+    assert_eq!(guard.away(&icmp("::", "ff02::1:ff00:2", ICMP6, 135)), None, "and so does the pod");
+    for frame in [udp("::", 1, PEER6, 53), tcp("::", PEER6, 80, ACK)] {
+        assert_eq!(guard.away(&frame), Some(Reason::SpoofedSource));
+    }
+}
 
 #[test]
 fn towards_a_strict_pod_only_the_tunnel_replies_errors_and_discovery_pass() {
