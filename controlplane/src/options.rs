@@ -173,3 +173,57 @@ fn cidr(text: &str) -> Result<String, String> {
     let parsed = heddle_core::policy::Cidr::parse(text).map(|_| text.to_owned());
     parsed.ok_or_else(|| "write a network, as in 10.244.0.0/16".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn options(flags: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from(["heddle-controller"].iter().chain(flags))
+    }
+
+    #[test]
+    fn in_a_cluster_nothing_else_has_to_be_said() {
+        let options = options(&["--registry", "kubernetes"]).unwrap();
+        assert_eq!(options.missing(), None);
+        assert_eq!(options.token_audiences, ["heddle-ca"]);
+        let accounts: Vec<String> = options.trusted_accounts.iter().map(ToString::to_string).collect();
+        assert_eq!(accounts, ["heddle-system/heddle-agent"]);
+    }
+
+    #[test]
+    fn what_a_directory_needs_is_named() {
+        let rows: [(&[&str], Option<&str>); 5] = [
+            (&[], Some("--registry directory needs --directory")),
+            (&["--directory", "d"], Some("--registry directory needs --tokens")),
+            (&["--directory", "d", "--tokens", "t"], Some("--registry directory needs --ca-dir")),
+            (&["--directory", "d", "--tokens", "t", "--ca-dir", "c", "--root-out", "r"], None),
+            (&["--registry", "kubernetes", "--root-out", "r"], Some("--root-out needs --ca-dir")),
+        ];
+        for (flags, said) in rows {
+            let missing = options(flags).unwrap().missing();
+            let same = missing.as_deref().zip(said).is_some_and(|(missing, said)| missing.starts_with(said));
+            assert!(same || (missing.is_none() && said.is_none()), "{flags:?}: {missing:?}");
+        }
+    }
+
+    #[test]
+    fn accounts_and_audiences_are_read_strictly() {
+        let good = options(&[
+            "--trusted-account",
+            "a/b,c/d.e",
+            "--trusted-account",
+            "f/g",
+            "--token-audience",
+            "x,y",
+        ]);
+        let good = good.unwrap();
+        assert_eq!((good.trusted_accounts.len(), good.token_audiences.len()), (3, 2));
+        for account in ["", "a", "a/", "/b", "a/b/c", "A/b", "a:b/c", "system:serviceaccount:a:b"] {
+            let refused = options(&["--trusted-account", account]).unwrap_err().to_string();
+            assert!(refused.contains("write a service account as NAMESPACE/NAME"), "{account}: {refused}");
+        }
+        assert!(options(&["--token-audience", " "]).unwrap_err().to_string().contains("write an audience"));
+    }
+}

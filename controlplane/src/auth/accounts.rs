@@ -140,7 +140,7 @@ impl Accounts {
     fn known(&self, bound: &Bound) -> Result<(), No> {
         let published = self.published.borrow().clone();
         let published = published.ok_or_else(|| No::NotNow("pods are not known yet".to_owned()))?;
-        bound.agrees(&published.output).map_err(|mismatch| Denial::Record(mismatch).into())
+        bound.agrees(&published).map_err(|mismatch| Denial::Record(mismatch).into())
     }
 
     /// What the API server says of the token, or said a moment ago.

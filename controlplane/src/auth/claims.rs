@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::Account;
-use crate::index::Output;
+use crate::published::Published;
 
 /// Longest token taken; one of Kubernetes is below 2 KiB.
 const MOST_BYTES: usize = 8 * 1024;
@@ -56,6 +56,9 @@ pub enum Mismatch {
     /// It runs elsewhere.
     #[error("the pod in the token is not bound to the node in the token")]
     OtherNode,
+    /// The node was taken out of the cluster; its pods are collected later.
+    #[error("the node in the token is no node of the cluster any more")]
+    NodeGone,
     /// It has ended.
     #[error("the pod in the token has ended")]
     Ended,
@@ -75,6 +78,7 @@ impl Denial {
             Self::Record(Mismatch::UnknownPod) => "unknown_pod",
             Self::Record(Mismatch::OtherPod) => "other_pod",
             Self::Record(Mismatch::OtherNode) => "other_node",
+            Self::Record(Mismatch::NodeGone) => "node_gone",
             Self::Record(Mismatch::Ended) => "ended",
         }
     }
@@ -156,12 +160,12 @@ impl Bound {
         Ok((Self { account, pod: pod.name, uid: pod.uid, node }, ends))
     }
 
-    /// Whether our own record of the pod says the same.
+    /// Whether our own records of the pod and of its node say the same.
     ///
     /// # Errors
-    /// What it says instead.
-    pub fn agrees(&self, output: &Output) -> Result<(), Mismatch> {
-        let record = output.pod(&self.uid).ok_or(Mismatch::UnknownPod)?;
+    /// What they say instead.
+    pub fn agrees(&self, published: &Published) -> Result<(), Mismatch> {
+        let record = published.output.pod(&self.uid).ok_or(Mismatch::UnknownPod)?;
         let same = *record.name == *self.pod
             && *record.namespace == *self.account.namespace
             && *record.service_account == *self.account.name;
@@ -170,6 +174,9 @@ impl Bound {
         }
         if record.node.is_empty() || *record.node != *self.node {
             return Err(Mismatch::OtherNode);
+        }
+        if !published.nodes.contains(&record.node) {
+            return Err(Mismatch::NodeGone);
         }
         if record.alive() { Ok(()) } else { Err(Mismatch::Ended) }
     }
@@ -186,4 +193,45 @@ fn claims(token: &str) -> Option<Claims> {
         return None;
     }
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn token(claims: &serde_json::Value) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }
+
+    fn read(token: &str) -> Result<(Bound, SystemTime), Denial> {
+        let trusted = [Account { namespace: "heddle-system".into(), name: "heddle-agent".into() }];
+        Bound::read(token, (&["heddle-ca".to_owned()], &trusted), SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_token_as_kubernetes_issues_it_is_read_whole() {
+        let claims = json!({"aud": ["heddle-ca"], "exp": 1000, "iat": 1, "iss": "https://kubernetes.default.svc",
+            "jti": "j", "nbf": 1, "sub": "system:serviceaccount:heddle-system:heddle-agent",
+            "kubernetes.io": {"namespace": "heddle-system", "node": {"name": "n1", "uid": "nu"},
+                "pod": {"name": "heddle-agent-x", "uid": "pu"},
+                "serviceaccount": {"name": "heddle-agent", "uid": "su"}, "warnafter": 900}});
+        let (bound, ends) = read(&token(&claims)).unwrap();
+        assert_eq!((&*bound.pod, &*bound.uid, &*bound.node), ("heddle-agent-x", "pu", "n1"));
+        assert_eq!(ends, SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
+        let mut one = claims;
+        one["aud"] = "heddle-ca".into();
+        assert!(read(&token(&one)).is_ok(), "one audience may be a text");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_refused_and_never_a_panic(text in ".{0,200}", claims in "\\PC{0,200}") {
+            prop_assert!(read(&text).is_err());
+            let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(&claims));
+            prop_assert!(read(&token).is_err());
+        }
+    }
 }

@@ -67,6 +67,19 @@ async fn a_yes_is_worth_nothing_once_the_agents_pod_is_gone_or_elsewhere_or_has_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_taken_out_of_the_cluster_gets_no_certificate_any_more() {
+    let world = World::start().await;
+    let uid = world.pod(pod("a", "n1")).await;
+    let token = world.token("n1");
+    assert!(world.certificate(&token, ask(&uid)).await.is_ok());
+    assert!(world.double.remove("nodes", "", "n1"));
+    world.settled().await;
+    let refused = world.certificate(&token, ask(&uid)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert!(world.counted("heddle_controller_callers_total{result=\"node_gone\"} 1").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_api_servers_word_nobody_new_is_let_in_and_agents_are_told_to_ask_again() {
     let world = World::start().await;
     let uid = world.pod(pod("a", "n1")).await;
