@@ -94,7 +94,8 @@ impl Admin {
 }
 
 fn print(answer: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
-    match io::stdout().write_all(answer) {
+    let end: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
+    match io::stdout().write_all(&[answer, end].concat()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

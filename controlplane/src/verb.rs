@@ -60,7 +60,10 @@ impl Verb {
 impl Admin {
     fn run(&self) -> Result<(), Box<dyn std::error::Error>> {
         let Method::Get = self.method;
-        let answer = admin::ask(&self.socket, "GET", &self.path, None)?;
+        let mut answer = admin::ask(&self.socket, "GET", &self.path, None)?;
+        if !answer.ends_with(b"\n") {
+            answer.push(b'\n');
+        }
         match io::stdout().write_all(&answer) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(()),

@@ -35,7 +35,11 @@ impl Desk {
     }
 
     pub(crate) fn write(&self, kubeconfig: &str) {
-        std::fs::write(self.home.path().join("config"), kubeconfig).unwrap();
+        std::fs::write(self.kubeconfig(), kubeconfig).unwrap();
+    }
+
+    pub(crate) fn kubeconfig(&self) -> String {
+        self.home.path().join("config").display().to_string()
     }
 
     pub(crate) fn double(&self) -> &Double {
@@ -44,7 +48,7 @@ impl Desk {
 
     /// Runs `heddle` with these words.
     pub(crate) async fn heddle(&self, words: &str) -> Output {
-        self.with(words, Some(&self.home.path().join("config").display().to_string())).await
+        self.with(words, Some(&self.kubeconfig())).await
     }
 
     /// The same with another `KUBECONFIG`, or without.

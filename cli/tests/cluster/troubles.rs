@@ -100,3 +100,16 @@ async fn the_servers_certificate_is_held_against_the_kubeconfig() {
     let said = err(&desk.heddle("status").await);
     assert!(said.contains("cannot be reached") && said.contains("certificate"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_is_taken_from_the_environment_as_kubectl_takes_it() {
+    let desk = desk().await;
+    let status = async |exempt: &str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_heddle"));
+        command.arg("status").env("KUBECONFIG", desk.kubeconfig());
+        let output = command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("NO_PROXY", exempt).output();
+        err(&output.await.unwrap())
+    };
+    assert!(status("example.org").await.contains("cannot be reached"));
+    assert!(status("127.0.0.1").await.contains("Heddle is not installed"));
+}
