@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use super::proxy;
 use super::trouble::{Trouble, chain};
 use crate::failure::Failure;
 
@@ -71,8 +72,13 @@ pub(super) async fn connect(access: &Access) -> Result<Way, Failure> {
             let name = access.context.clone().or_else(|| read.current_context.clone());
             let options = KubeConfigOptions { context: access.context.clone(), ..Default::default() };
             let known: Vec<String> = read.contexts.iter().map(|context| context.name.clone()).collect();
+            let own_proxy = has_proxy(&read, name.as_deref());
             let config = Config::from_custom_kubeconfig(read, &options).await;
-            (config.map_err(|error| say(&error, &known))?, name.unwrap_or_default())
+            let mut config = config.map_err(|error| say(&error, &known))?;
+            if !own_proxy {
+                config.proxy_url = proxy::of_environment(&config.cluster_url);
+            }
+            (config, name.unwrap_or_default())
         }
         None => {
             let config = Config::incluster();
@@ -88,6 +94,15 @@ pub(super) async fn connect(access: &Access) -> Result<Way, Failure> {
     let client =
         Client::try_from(config).map_err(|error| Failure(Trouble::from(error).tell(&name, &server)))?;
     Ok(Way { client, name, server, namespace })
+}
+
+/// Whether the cluster of a context names a proxy itself.
+fn has_proxy(read: &Kubeconfig, context: Option<&str>) -> bool {
+    let context = read.contexts.iter().find(|named| Some(named.name.as_str()) == context);
+    let cluster = context.and_then(|named| named.context.as_ref()).map(|context| &context.cluster);
+    let cluster = read.clusters.iter().find(|named| Some(&named.name) == cluster);
+    let proxy = cluster.and_then(|named| named.cluster.as_ref()?.proxy_url.as_deref());
+    proxy.is_some_and(|proxy| !proxy.is_empty())
 }
 
 /// `None`: there is none, and this is a pod.

@@ -10,6 +10,7 @@ mod exec;
 mod kubeconfig;
 mod objects;
 mod pods;
+mod proxy;
 mod trouble;
 
 use std::time::Duration;
