@@ -262,17 +262,31 @@ fn an_agent_in_a_container_finds_its_nodes_cgroup_bpffs_and_kubelet_by_itself() 
     .unwrap();
     assert!(agent.0.wait().unwrap().success(), "{}", said());
 
-    // As a pod that cleans the node up has it: in namespaces of its own, in which the bpffs is mounted too.
-    let remove = |flags: &[&str]| {
+    // As pods that look at the node and clean it up have it: in namespaces of their own, in which the bpffs is mounted too.
+    let verb = |words: &[&str]| {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{pid}/ns/net")).args(["unshare", "--mount", "--cgroup"]);
-        let output = command.arg(env!("CARGO_BIN_EXE_heddle-agent")).args(["remove", "--node", "node-7"]);
-        let output = output.args(flags).output().unwrap();
+        let output = command.arg(env!("CARGO_BIN_EXE_heddle-agent")).args(words).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let removed = remove(&[]);
+    let found: serde_json::Value = serde_json::from_str(&verb(&["check"])).unwrap();
+    for (check, part) in [
+        ("kernel", "every eBPF feature"),
+        ("kubelet", "process"),
+        ("cgroup2", "/"),
+        ("bpffs", "/run/heddle/bpf"),
+    ] {
+        let right = |each: &&serde_json::Value| {
+            each["check"] == check
+                && each["status"] == "ok"
+                && each["message"].as_str().unwrap().contains(part)
+        };
+        assert!(found.as_array().unwrap().iter().any(|each| right(&each)), "{check}: {found:#}");
+    }
+    let remove = || verb(&["remove", "--node", "node-7"]);
+    let removed = remove();
     assert!(removed.contains("detached") && removed.contains("the kubelet is back in"), "{removed}");
     assert!(!node_run.exists() && !cgroup(pid).contains("heddle"), "{}", cgroup(pid));
-    assert_eq!(remove(&[]), "there was nothing to remove\n");
+    assert_eq!(remove(), "there was nothing to remove\n");
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use heddle_cni::install::folder::{Folder, State};
 use heddle_cni::install::report::Report;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -206,6 +207,25 @@ fn a_configuration_that_comes_first_takes_the_plugin_over() {
     fs::write(node.conf().join("01-broken.conflist"), "{").unwrap();
     assert!(node.once().0);
     assert_eq!(node.types("05-other.conflist"), ["bridge", "heddle-cni"]);
+}
+
+#[test]
+fn whether_the_runtime_calls_the_plugin_is_seen_without_a_change() {
+    let node = Node::new();
+    let state = || Folder::new(node.conf()).state().unwrap();
+    assert_eq!(state(), State::Absent);
+    node.write("10-ptp.conflist", &ptp());
+    fs::write(node.conf().join("05-broken.conflist"), "{").unwrap();
+    let is = |wanted: bool| {
+        matches!(state(), State::Present { file, chained, text }
+            if file == node.conf().join("10-ptp.conflist") && chained == wanted && text.contains("portmap"))
+    };
+    assert!(is(false));
+    assert!(node.once().0);
+    let names = node.names();
+    assert!(is(true) && node.names() == names, "{names:?}");
+    node.remove();
+    assert!(is(false));
 }
 
 #[test]
