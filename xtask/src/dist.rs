@@ -1,4 +1,7 @@
-//! `cargo xtask dist`: what is given to others. Its bytes depend on the sources, and on the C library and the CA bundle of this machine.
+//! `cargo xtask dist`: what is given to others, with the same bytes for the same commit on the same machine.
+//!
+//! They follow from the sources, the pinned compiler, the C library and the CA bundle; and from where the checkout and cargo's sources lie,
+//! because what panics names its file. Whoever compares across machines puts both at the same place, as a container does.
 //!
 //! ```text
 //! binaries ──► strip ─┬─► archive (tar.gz)                                   ┐
