@@ -18,7 +18,9 @@ use tonic::transport::Server;
 
 use crate::admin::Admin;
 use crate::analysis::Analyst;
+use crate::auth::Callers;
 use crate::ca::root;
+use crate::ca::trust::LatestTrust;
 use crate::ca::{service::Authority, serving};
 use crate::engine::{Channels, Engine};
 use crate::environment::{Ends, Environment};
@@ -27,11 +29,12 @@ use crate::limit::Limiter;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::published::Latest;
 use crate::readiness::Readiness;
 use crate::registry::cluster;
 use crate::registry::holdings::Holdings;
 use crate::registry::shelf::Shelf;
-use crate::xds::agents::Agents;
+use crate::xds::agents::{AgentEvent, Agents};
 use crate::xds::service::Discovery;
 
 /// How many certificates a node may ask for at once, and each second.
@@ -124,18 +127,8 @@ impl Controller {
 
         let identity = Identity::new(&options.trust_domain, "heddle-system", "heddle-controller")?;
         let tls = serving::server_config(trust.clone(), identity)?;
-        let (burst, per_second) = CERTIFICATES;
-        let authority = Authority {
-            callers: callers.clone(),
-            published: latest.clone(),
-            trust,
-            trust_domain: options.trust_domain.as_str().into(),
-            ttl: options.cert_ttl,
-            max_ttl: options.max_cert_ttl,
-            limiter: Arc::new(Mutex::new(Limiter::new(burst, per_second))),
-            metrics: metrics.clone(),
-            events: event_sender.clone(),
-        };
+        let who = (callers.clone(), latest.clone(), trust);
+        let authority = authority(&options, who, metrics.clone(), event_sender.clone());
         let discovery = Discovery {
             callers,
             published: latest,
@@ -158,6 +151,26 @@ impl Controller {
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("streams did not end in time");
         }
+    }
+}
+
+fn authority(
+    options: &Options,
+    (callers, published, trust): (Arc<Callers>, Latest, LatestTrust),
+    metrics: Arc<Metrics>,
+    events: mpsc::Sender<AgentEvent>,
+) -> Authority {
+    let (burst, per_second) = CERTIFICATES;
+    Authority {
+        callers,
+        published,
+        trust,
+        trust_domain: options.trust_domain.as_str().into(),
+        ttl: options.cert_ttl,
+        max_ttl: options.max_cert_ttl,
+        limiter: Arc::new(Mutex::new(Limiter::new(burst, per_second))),
+        metrics,
+        events,
     }
 }
 

@@ -10,10 +10,18 @@ pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Note>>>);
 #[derive(Debug)]
 struct Note {
     blocks: bool,
+    /// Nobody was told.
+    expected: bool,
     text: String,
 }
 
 impl Readiness {
+    /// Not ready yet, as is to be expected for a while.
+    pub fn wait(&self, key: &'static str, text: &str) {
+        tracing::debug!(what = key, text, "not ready yet");
+        self.notes().insert(key, Note { blocks: true, expected: true, text: text.to_owned() });
+    }
+
     /// Not ready, for this reason.
     pub fn block(&self, key: &'static str, text: &str) {
         self.set(key, true, text);
@@ -26,7 +34,9 @@ impl Readiness {
 
     /// Nothing to say any more.
     pub fn clear(&self, key: &'static str) {
-        self.notes().remove(key);
+        if self.notes().remove(key).is_some_and(|note| !note.expected) {
+            tracing::info!(what = key, "is well again");
+        }
     }
 
     /// Whether nothing blocks, and every note.
@@ -42,7 +52,7 @@ impl Readiness {
         if notes.get(key).is_none_or(|note| note.text != text) {
             tracing::warn!(what = key, blocks, text, "needs attention");
         }
-        notes.insert(key, Note { blocks, text: text.to_owned() });
+        notes.insert(key, Note { blocks, expected: false, text: text.to_owned() });
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Note>> {

@@ -65,7 +65,7 @@ impl Keeper {
         pace: Pace,
         longest: Duration,
     ) -> Self {
-        readiness.block(NOTE, "not loaded yet");
+        readiness.wait(NOTE, "not loaded yet");
         let succession = Succession::new(pace.overlap, longest);
         let (held, record, unrecorded) = (None, None, false);
         Self { seat, succession, trust, readiness, pace, held, record, unrecorded, longest }

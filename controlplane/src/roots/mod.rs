@@ -170,8 +170,12 @@ impl Writer {
         let mut remarks = self.plan.remarks();
         remarks.extend(self.failure.clone());
         if !self.established {
-            let why = if remarks.is_empty() { String::new() } else { format!(": {}", remarks.join("; ")) };
-            self.readiness.block(NOTE, &format!("ConfigMap {HOME}/{NAME} is not written yet{why}"));
+            let what = format!("ConfigMap {HOME}/{NAME} is not written yet");
+            if remarks.is_empty() {
+                self.readiness.wait(NOTE, &what);
+            } else {
+                self.readiness.block(NOTE, &format!("{what}: {}", remarks.join("; ")));
+            }
         } else if remarks.is_empty() {
             self.readiness.clear(NOTE);
         } else {
