@@ -1,6 +1,5 @@
 //! Everything that the admin endpoints look at; they change none of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,8 +9,8 @@ use tokio::sync::watch;
 
 use super::LogLevel;
 use crate::control::{ControlStatus, Publications};
-use crate::datapath::Applied;
 use crate::datapath::inspect::Inspector;
+use crate::datapath::{Applied, Captured};
 use crate::identity::Identities;
 use crate::traffic::Workers;
 
@@ -34,8 +33,8 @@ pub struct Sources {
     pub inspector: Inspector,
     /// The live tables.
     pub workers: Arc<Workers>,
-    /// Local pod records, which say whose interface is whose.
-    pub pods_dir: PathBuf,
+    /// Pods that are captured, which say whose interface is whose.
+    pub captured: watch::Receiver<Arc<Captured>>,
     /// Metrics of connections.
     pub registry: prometheus::Registry,
     /// The log's level, the one thing that can be set.

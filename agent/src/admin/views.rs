@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 
 use heddle_core::mtls::MtlsPolicy;
 use heddle_core::policy::{Action, Match, Policy};
@@ -12,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::Sources;
 use crate::datapath::inspect::PodDropCount;
+use crate::pod::Pod;
 
 /// `/status`.
 pub(super) fn status(sources: &Sources) -> Value {
@@ -167,12 +167,13 @@ pub(super) fn bpf(sources: &Sources) -> io::Result<Value> {
 
 /// `/drops`.
 pub(super) fn drops(sources: &Sources) -> io::Result<Value> {
-    let owners = owners(&sources.pods_dir);
+    let captured = sources.captured.borrow().clone();
+    let owners: HashMap<u32, &Pod> = captured.values().map(|pod| (pod.host_ifindex, &**pod)).collect();
     let pod = |each: PodDropCount| {
-        let (namespace, name) = owners.get(&each.host_ifindex).cloned().unwrap_or_default();
+        let owner = owners.get(&each.host_ifindex);
         json!({
-            "namespace": namespace,
-            "name": name,
+            "namespace": owner.map_or("", |pod| &*pod.namespace),
+            "name": owner.map_or("", |pod| &*pod.name),
             "reason": each.drops.reason,
             "where": each.drops.direction,
             "count": each.drops.count,
@@ -180,18 +181,6 @@ pub(super) fn drops(sources: &Sources) -> io::Result<Value> {
     };
     let pods: Vec<Value> = sources.inspector.pod_drops()?.into_iter().map(pod).collect();
     Ok(json!({ "counters": sources.inspector.drops(), "pods": pods }))
-}
-
-/// Namespace and name of each pod of the node, by the host side of its veth.
-fn owners(pods_dir: &Path) -> HashMap<u32, (String, String)> {
-    let records = std::fs::read_dir(pods_dir).into_iter().flatten().flatten();
-    let owner = |entry: std::fs::DirEntry| {
-        let record: Value = serde_json::from_slice(&std::fs::read(entry.path()).ok()?).ok()?;
-        let text = |key: &str| record[key].as_str().map(str::to_owned);
-        let ifindex = u32::try_from(record["hostIfindex"].as_u64()?).ok()?;
-        Some((ifindex, (text("namespace")?, text("name")?)))
-    };
-    records.filter_map(owner).collect()
 }
 
 fn local_view(local: &LocalWorkload) -> Value {

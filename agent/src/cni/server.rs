@@ -212,7 +212,7 @@ impl Server {
         let (uid, deadline) = (PodUid::new(pod.uid.as_str()), Instant::now() + CAPTURE);
         let again = |details: String| CniError::new(Code::AGAIN, "the pod is not captured", details);
         loop {
-            if captured.borrow_and_update().get(&uid) == Some(&cookie) {
+            if captured.borrow_and_update().get(&uid).is_some_and(|pod| pod.cookie == cookie) {
                 return Ok(());
             }
             match snapshots.borrow_and_update().local(&uid) {

@@ -21,7 +21,7 @@ use super::running::Running;
 use super::{Datapath, WorkerCommand, sweep};
 use crate::cni::ENDED;
 use crate::node::{NodeRoots, Proc};
-use crate::pod::{NetnsCookie, Pod};
+use crate::pod::Pod;
 
 /// Level, not edge: whatever a notification missed is found again this soon.
 const RESCAN: Duration = Duration::from_secs(5);
@@ -41,8 +41,8 @@ pub struct EnrolmentOptions {
     pub roots: NodeRoots,
 }
 
-/// The network namespace in which each pod is captured.
-pub type Captured = HashMap<PodUid, NetnsCookie>;
+/// Each pod that is captured, and in which network namespace.
+pub type Captured = HashMap<PodUid, Arc<Pod>>;
 
 /// What the kernel has been brought to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -226,14 +226,14 @@ impl Enrolment {
 
     /// After every pass, for whoever waits for a pod.
     fn tell_captured(&self) {
-        let now: Captured = self.pods.iter().map(|(uid, held)| (uid.clone(), held.pod.cookie)).collect();
-        self.tell.send_if_modified(|old| {
-            let changed = **old != now;
-            if changed {
-                *old = Arc::new(now);
-            }
-            changed
-        });
+        let now: Captured = self.pods.iter().map(|(uid, held)| (uid.clone(), held.pod.clone())).collect();
+        let same = |old: &Captured| {
+            let is = |(uid, pod): (&PodUid, &Arc<Pod>)| now.get(uid).is_some_and(|new| Arc::ptr_eq(new, pod));
+            old.len() == now.len() && old.iter().all(is)
+        };
+        if !same(&self.tell.borrow()) {
+            self.tell.send_replace(Arc::new(now));
+        }
     }
 
     /// Only after a pass without a failure: what an earlier agent left may be all that closes a pod that failed now.
