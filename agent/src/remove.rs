@@ -93,7 +93,7 @@ impl Remove {
         if let Some(cgroup) = cgroup {
             let home = node::leave(&proc, &cgroup, &self.node);
             if let Some(home) = home.map_err(doing(Path::new("cgroup of the kubelet")))? {
-                said.push(format!("the kubelet is back in {}", home.display()));
+                said.push(format!("the kubelet is back in {}", node::as_of_node(&home).display()));
             }
         }
         Ok(said)

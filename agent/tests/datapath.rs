@@ -1,6 +1,8 @@
 //! The datapath against the real kernel: two pods, a node, and this process in the part of the agent. Needs root.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "datapath/full.rs"]
+mod full;
 #[path = "datapath/lab.rs"]
 mod lab;
 #[path = "datapath/removal.rs"]
@@ -284,6 +286,29 @@ fn without_listeners_connects_are_refused_at_once_and_a_new_agent_takes_over_fro
     let links = std::fs::read_dir(lab.folder.path().join("bpf/4/links")).unwrap().count();
     assert_eq!(links, 7, "only the node's own");
     assert!(!lab.folder.path().join("captured").join(pod.uid.as_str()).exists());
+}
+
+#[test]
+fn where_a_map_is_full_the_next_pod_stays_closed_and_nobody_else_notices() {
+    for map in ["PODS", "GUARDS"] {
+        let mut lab = Lab::new();
+        let (first, next, other) = (lab.pod(1), lab.pod(2), lab.pod(3));
+        let _reachable = listen(&other.netns, SocketAddr::new(other.v4, 8080));
+        lab.start_agent();
+        let listeners = lab.enrol(&first, MtlsMode::Permissive);
+        let strangers = full::fill(&lab, map);
+
+        let applied = lab.want(&next, true, MtlsPolicy::new(MtlsMode::Permissive, []));
+        assert!(applied.failed.iter().any(|(_, why)| why.contains("map is full")), "{map}: {applied:?}");
+        let to = SocketAddr::new(other.v4, 8080);
+        assert!(connect(&next.netns, to).is_err(), "{map}: closed");
+        connect(&first.netns, to).unwrap();
+        assert!(accept(at(&listeners.outbound, first.v4)).is_some(), "{map}: captured as before");
+
+        strangers.leave();
+        let applied = lab.want(&next, true, MtlsPolicy::new(MtlsMode::Permissive, []));
+        assert_eq!((applied.enrolled, applied.failed.len()), (2, 0), "{map}: {applied:?}");
+    }
 }
 
 #[test]

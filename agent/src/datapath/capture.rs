@@ -52,7 +52,11 @@ impl Capture {
         let captured = maps.pods.get(&pod.cookie.0).map_err(|error| format!("capture: {error}"))?.is_some();
         let strict = modes::tightens(None, policy);
         let egress = if captured || strict { Egress::Captured } else { Egress::Open };
-        modes::write(maps, pod, policy, egress).map_err(guard)?;
+        if let Err(error) = modes::write(maps, pod, policy, egress) {
+            // A guard that knows nothing of its pod lets nothing through.
+            let _closed = self.kernel.attach_guard(pod.host_ifindex);
+            return Err(guard(error));
+        }
         let brought = self.bring_in(pod, generation).await;
         modes::write(maps, pod, policy, Egress::Captured).map_err(guard)?;
         brought?;

@@ -44,7 +44,8 @@ impl<K: Plain, V: Plain> Table<K, V> {
     /// Inserts or replaces.
     pub(super) fn put(&self, key: &K, value: &V) -> io::Result<()> {
         let value = (&raw const *value).cast_mut().cast();
-        bpf::element(bpf_cmd::BPF_MAP_UPDATE_ELEM, self.map.as_fd(), (&raw const *key).cast(), value, 0)
+        let key = (&raw const *key).cast();
+        bpf::element(bpf_cmd::BPF_MAP_UPDATE_ELEM, self.map.as_fd(), key, value, 0).map_err(told)
     }
 
     /// As [`Self::put`], but an entry that is there already stays where it is: programs may be reading it.
@@ -102,6 +103,14 @@ fn found(result: io::Result<()>) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// The kernel's word for a map without room is that of an argument list that is too long.
+fn told(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::E2BIG) => io::Error::new(io::ErrorKind::StorageFull, "the kernel's map is full"),
+        _ => error,
     }
 }
 

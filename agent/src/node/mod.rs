@@ -21,4 +21,4 @@ pub use kubelet::Kubelet;
 pub use leave::leave;
 pub use prober::{Prober, keep};
 pub use processes::Proc;
-pub use roots::NodeRoots;
+pub use roots::{NodeRoots, as_of_node};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::cgroup;
 use super::kubelet::Kubelet;
 use super::processes::{Proc, unified};
+use super::roots::as_of_node;
 use crate::datapath::Datapath;
 use crate::process::cgroup_below;
 
@@ -96,7 +97,7 @@ pub async fn keep(mut prober: Prober, datapath: Datapath) {
         if told.as_ref() != Some(&found) {
             match &found {
                 Ok(folder) => {
-                    tracing::info!(cgroup = %folder.display(), "the kubelet's probes reach STRICT pods")
+                    tracing::info!(cgroup = %as_of_node(folder).display(), "the kubelet's probes reach STRICT pods")
                 }
                 Err(error) => {
                     tracing::warn!(error, "probes of STRICT pods fail until the kubelet's cgroup is known")

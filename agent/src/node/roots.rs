@@ -28,10 +28,24 @@ impl NodeRoots {
     }
 }
 
+/// A path as the node has it, for people: without the open folder by which a container reaches the node's root.
+pub fn as_of_node(path: &Path) -> PathBuf {
+    let held = path.strip_prefix("/proc/self/fd").ok();
+    let below = held.map(|held| held.components().skip(1).collect::<PathBuf>());
+    below.map_or_else(|| path.to_owned(), |below| Path::new("/").join(below))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn people_are_shown_the_paths_of_the_node() {
+        for (path, shown) in [("/proc/self/fd/3/sys/fs/cgroup", "/sys/fs/cgroup"), ("/run/x", "/run/x")] {
+            assert_eq!(as_of_node(Path::new(path)), Path::new(shown));
+        }
+    }
 
     #[test]
     fn a_path_of_the_node_is_found_as_it_is_or_below_a_root() {
