@@ -63,7 +63,7 @@ enum Verb {
     },
     /// Fuzz the decoders of foreign bytes; brings cargo-fuzz at first use
     Fuzz {
-        /// spiffe, connect, discovery, manifest, saved; all where none is named
+        /// connect, discovery, manifest, path, route, saved, spiffe; all where none is named
         targets: Vec<String>,
         /// How long each
         #[arg(long, default_value_t = 60)]

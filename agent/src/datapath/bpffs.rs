@@ -11,6 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::error::{DatapathError, doing};
+use crate::node::as_of_node;
 
 /// Folders of this version's pins: objects of another layout are never re-used.
 #[derive(Clone, Debug)]
@@ -83,7 +84,7 @@ pub(super) fn lock(root: &Path) -> Result<Flock<File>, DatapathError> {
     let failed = || doing(format!("lock of {}", root.display()));
     let folder = File::open(root).map_err(failed())?;
     Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        nix::Error::EWOULDBLOCK => DatapathError::Taken(root.display().to_string()),
+        nix::Error::EWOULDBLOCK => DatapathError::Taken(as_of_node(root).display().to_string()),
         other => failed()(other.into()),
     })
 }

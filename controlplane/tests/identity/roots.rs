@@ -39,10 +39,8 @@ async fn it_is_put_back_when_it_is_changed_or_deleted_and_a_new_namespace_has_it
     assert!(world.double.remove("configmaps", "ns", ROOTS));
     everywhere(&world, &root, &["ns"]).await;
 
-    let begun = Instant::now();
     world.double.namespace("new", &json!({}));
     everywhere(&world, &root, &["new"]).await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(world.double.denied(), Vec::<String>::new());
 }
 
@@ -74,7 +72,7 @@ async fn three_hundred_namespaces_are_written_once_each_at_fifty_a_second_and_ho
     let begun = Instant::now();
     world.run().await;
     world.ready().await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "ready does not wait for all: {:?}", begun.elapsed());
+    assert_eq!(world.roots("a299"), None, "ready does not wait for all");
     let root = world.roots(HOME).unwrap();
     let first = world.double.requests().into_iter().find(|request| request.starts_with("patch configmaps "));
     assert!(first.as_ref().is_some_and(|request| request.contains(HOME)), "{first:?}");

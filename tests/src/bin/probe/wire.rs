@@ -31,7 +31,14 @@ impl Wire {
     pub(crate) fn run(&self) -> Result<()> {
         let address = self.to.to_socket_addrs()?.next().context("no address")?;
         let begun = Instant::now();
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3))?;
+        let mut stream = match TcpStream::connect_timeout(&address, Duration::from_secs(3)) {
+            // Accepted and reset before we looked: the same end as a moment later.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                say(None, "reset", &[]);
+                return Ok(());
+            }
+            connected => connected?,
+        };
         stream.set_nodelay(true)?;
         let mut reader = stream.try_clone()?;
         reader.set_read_timeout(Some(Duration::from_millis(self.patience)))?;
@@ -47,10 +54,14 @@ impl Wire {
             let _gone = stream.shutdown(Shutdown::Write);
         }
         let (first, end, bytes) = reading.join().map_err(|_panic| anyhow::anyhow!("reader"))?;
-        let text = String::from_utf8_lossy(&bytes);
-        println!("{}", json!({ "first": first, "end": end, "text": text, "length": bytes.len() }));
+        say(first, end, &bytes);
         Ok(())
     }
+}
+
+fn say(first: Option<u64>, end: &str, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    println!("{}", json!({ "first": first, "end": end, "text": text, "length": bytes.len() }));
 }
 
 fn read(stream: &mut TcpStream, begun: Instant) -> (Option<u64>, &'static str, Vec<u8>) {
