@@ -230,8 +230,13 @@ impl Agent {
 
     /// The next response, not answered.
     pub async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
-        let message = tokio::time::timeout(Duration::from_secs(10), self.responses.message());
-        message.await.expect("a response within ten seconds")?.ok_or_else(|| Status::unavailable("ended"))
+        self.next_within(Duration::from_secs(10)).await
+    }
+
+    /// The same, for what takes its time.
+    pub async fn next_within(&mut self, patience: Duration) -> Result<DeltaDiscoveryResponse, Status> {
+        let message = tokio::time::timeout(patience, self.responses.message());
+        message.await.expect("a response in time")?.ok_or_else(|| Status::unavailable("ended"))
     }
 
     /// The next response, which is of mesh-wide facts, is applied: the namespaces in it.

@@ -143,7 +143,7 @@ async fn who_forges_tokens_by_the_hundred_does_not_make_the_controller_ask_by_th
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_ends_with_its_token_and_with_its_agents_pod() {
     let world = World::start().await;
-    let short = world.double.token(&TokenSpec { seconds: 4, ..agent("n2") }).unwrap();
+    let short = world.double.token(&TokenSpec { seconds: 12, ..agent("n2") }).unwrap();
     let mut ending = Agent::open_as(world.channel(), "n2", &short).await.unwrap();
     let mut leaving = Agent::open_as(world.channel(), "n1", &world.token("n1")).await.unwrap();
     let mut staying = Agent::open_as(world.channel(), "n2", &world.token("n2")).await.unwrap();
@@ -153,8 +153,9 @@ async fn a_stream_ends_with_its_token_and_with_its_agents_pod() {
     assert!(world.double.remove("pods", HOME, "heddle-agent-n1"));
     for (agent, code) in [(&mut ending, Code::Unavailable), (&mut leaving, Code::Unauthenticated)] {
         let end = loop {
-            match tokio::time::timeout(SOON, agent.next()).await.unwrap() {
-                Ok(response) => agent.ack(&response).await,
+            match agent.next_within(SOON).await {
+                // What was on its way; nobody may be there any more to take an answer.
+                Ok(_) => {}
                 Err(status) => break status,
             }
         };
