@@ -5,6 +5,9 @@ use heddle_tests::mesh::Mesh;
 
 use crate::{count, logged};
 
+/// A lost answer of the DNS is as late as a fault.
+const ONCE: &str = "--resolve-once";
+
 pub(crate) fn timeout(mesh: &Mesh) -> Result<()> {
     let late = mesh.call("http://timing/timeout?delay=8000&late-ut", &[])?;
     ensure!(late.status == 504 && (2.9..4.5).contains(&late.seconds), "{late:?}");
@@ -35,7 +38,8 @@ pub(crate) fn tries(mesh: &Mesh) -> Result<()> {
 }
 
 pub(crate) fn faults(mesh: &Mesh) -> Result<()> {
-    let tally = mesh.probe(&["requests", "http://timing/delay", "--count", "400", "--connections", "200"])?;
+    let tally =
+        mesh.probe(&["requests", "http://timing/delay", "--count", "400", "--connections", "200", ONCE])?;
     let times = tally["milliseconds"].as_array().cloned().unwrap_or_default();
     let late = times.iter().filter(|time| time.as_u64() >= Some(1000)).count();
     ensure!(
@@ -56,7 +60,7 @@ pub(crate) fn faults(mesh: &Mesh) -> Result<()> {
 pub(crate) fn tutorial(mesh: &Mesh) -> Result<()> {
     let warned = mesh.apply(include_str!("../../../manifests/tutorial/13-virtualservice-fault.yaml"))?;
     ensure!(warned.to_lowercase().contains("warning") && warned.contains("fault"), "{warned}");
-    let load = ["requests", "http://my-service/", "--count", "200", "--connections", "200"];
+    let load = ["requests", "http://my-service/", "--count", "200", "--connections", "200", ONCE];
     let tally = mesh.probe(&load)?;
     let times = tally["milliseconds"].as_array().cloned().unwrap_or_default();
     let late = times.iter().filter(|time| time.as_u64() >= Some(5000)).count();

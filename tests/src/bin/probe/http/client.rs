@@ -1,6 +1,7 @@
 //! Many requests at a time, counted by what came back.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Method, Request, Response, Uri, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 
 /// Options of `requests`.
 #[derive(Args, Clone, Debug)]
@@ -37,12 +38,18 @@ pub(crate) struct Requests {
     /// A new connection for each request.
     #[arg(long)]
     fresh: bool,
+    /// Look the name up once, before the first request: hundreds of questions at once lose some, and ask again seconds later.
+    #[arg(long)]
+    resolve_once: bool,
     /// The method.
     #[arg(long, default_value = "GET")]
     method: Method,
     /// A header, `name=value`; `{}` becomes the number of the request.
     #[arg(long)]
     header: Vec<String>,
+    /// What the name led to, with --resolve-once.
+    #[arg(skip)]
+    resolved: Vec<SocketAddr>,
 }
 
 /// What came back.
@@ -77,14 +84,21 @@ impl Requests {
             _ => self.count,
         };
         runtime.block_on(async {
+            let mut requests = self;
+            if requests.resolve_once {
+                let found = lookup_host(requests.address()?).await.context("lookup")?;
+                let found: Vec<SocketAddr> = found.collect();
+                requests.resolved = found;
+            }
             let start = Instant::now();
-            let shared = Arc::new(self);
+            let shared = Arc::new(requests);
             let mut workers = tokio::task::JoinSet::new();
             for worker in 0..shared.connections {
                 workers.spawn(shared.clone().work((worker, total, start), tally.clone()));
             }
             workers.join_all().await;
-        });
+            anyhow::Ok(())
+        })?;
         let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         println!("{}", serde_json::to_string(&*tally)?);
         Ok(())
@@ -125,10 +139,17 @@ impl Requests {
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    async fn connect(&self) -> Result<Connection> {
+    fn address(&self) -> Result<(&str, u16)> {
         let host = self.to.host().context("no host")?.trim_matches(['[', ']']);
-        let address = (host, self.to.port_u16().unwrap_or(80));
-        let stream = TcpStream::connect(address).await.context("connect")?;
+        Ok((host, self.to.port_u16().unwrap_or(80)))
+    }
+
+    async fn connect(&self) -> Result<Connection> {
+        let stream = match &self.resolved[..] {
+            [] => TcpStream::connect(self.address()?).await,
+            resolved => TcpStream::connect(resolved).await,
+        };
+        let stream = stream.context("connect")?;
         stream.set_nodelay(true)?;
         let stream = TokioIo::new(stream);
         if self.http2 {
