@@ -43,18 +43,20 @@ impl Wire {
         let mut reader = stream.try_clone()?;
         reader.set_read_timeout(Some(Duration::from_millis(self.patience)))?;
         let reading = std::thread::spawn(move || read(&mut reader, begun));
+        let mut reset = false;
         for (at, part) in self.send.iter().enumerate() {
             if at > 0 {
                 std::thread::sleep(Duration::from_millis(self.pause));
             }
-            // What the server refuses to read shows in what it answered.
-            let _refused = stream.write_all(&unescaped(part));
+            // What the server refuses to read shows in what it answered; a reset is told once, and whoever asks next sees an end.
+            let sent = stream.write_all(&unescaped(part));
+            reset |= sent.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
         }
         if self.finish {
             let _gone = stream.shutdown(Shutdown::Write);
         }
         let (first, end, bytes) = reading.join().map_err(|_panic| anyhow::anyhow!("reader"))?;
-        say(first, end, &bytes);
+        say(first, if reset && end == "closed" { "reset" } else { end }, &bytes);
         Ok(())
     }
 }
